@@ -1,0 +1,43 @@
+/*
+ * limits.h — every bound of the program, with its reason.  Memory per node follows from this file.
+ */
+#pragma once
+
+enum {
+    /* Protocol: what one client may make us hold. */
+    REQUEST_BYTES_MAX = 8 << 20,       /* one request; also the largest log entry (a Raft message must stay small) */
+    REQUEST_ARGS_MAX = 1 << 20,        /* Redis's own bound on a multibulk count */
+    REQUEST_NOAUTH_BYTES_MAX = 16 << 10, /* before AUTH: nobody's memory for nobody's request */
+    REQUEST_NOAUTH_ARGS_MAX = 10,
+    INLINE_BYTES_MAX = 64 << 10,       /* an inline command line (Redis: 64 KiB) */
+    JSON_DEPTH_MAX = 64,               /* nesting of a JSON request */
+    REPLY_DEPTH_MAX = 16,              /* nesting of any reply we make */
+    KEY_BYTES_MAX = 64 << 10,          /* a key; well under a log entry */
+    CONN_SLOTS_MAX = 4096,             /* replies owed to one connection before we stop reading it */
+    CONN_OUTPUT_PAUSE_BYTES = 1 << 20, /* unsent output at which we stop reading a connection */
+    CONN_RECV_BYTES = 64 << 10,        /* one receive; the buffer is shared by all connections */
+    CLIENTS_MAX_DEFAULT = 10000,       /* maxclients, as Redis's default */
+
+    /* Keyspace. */
+    SLOTS_COUNT = 16384,
+    PARTITIONS_DEFAULT = 256,
+    PARTITIONS_MIN = 16,
+    PARTITIONS_MAX = 4096,
+
+    /* Log. */
+    AOF_SEGMENT_BYTES = 64 << 20,      /* one log file; the simulator and tests use smaller ones */
+    AOF_PENDING_BYTES_MAX = 32 << 20,  /* appended but not yet written: over this we stop reading clients */
+    ENTRY_BYTES_MAX = REQUEST_BYTES_MAX + (64 << 10), /* a request plus its framing */
+
+    /* Snapshot. */
+    SNAPSHOT_BLOCK_BYTES = 128 << 10,
+    SNAPSHOT_GENERATIONS = 2,
+
+    /* Loop. */
+    PIPELINE_BATCH = 32,               /* requests staged together for prefetching */
+    TEXT_GLOB_STEPS_MAX = 1 << 16,     /* a glob match gives up after this many steps */
+};
+
+_Static_assert(ENTRY_BYTES_MAX < AOF_SEGMENT_BYTES, "an entry fits into one segment");
+_Static_assert(AOF_PENDING_BYTES_MAX > 2 * ENTRY_BYTES_MAX, "one entry never blocks the log");
+_Static_assert(KEY_BYTES_MAX < REQUEST_BYTES_MAX, "a key fits into a request");

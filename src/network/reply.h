@@ -1,0 +1,64 @@
+/*
+ * reply.h — the vocabulary in which commands answer; each protocol encodes it in its own way.
+ *
+ * A command writes exactly one value: a scalar, or an aggregate begun with its exact element count
+ * and followed by that many values.  RESP2 and RESP3 are streamed straight into the output buffer;
+ * JSON is built with jansson and written at reply_end, inside {"success":...,"data":...}.
+ *
+ *   status  +OK            "OK"          | null      $-1 / _          null
+ *   error   -ERR text      success:false | boolean   :1 / #t          true
+ *   integer :7             7             | double    $3 1.5 / ,1.5    1.5
+ *   bulk    $3 foo         "foo"         | map       *2n / %n         {}
+ *   verbatim $ / =txt:     "text"        | set       *n / ~n          []
+ */
+#pragma once
+
+#include "base/buffer.h"
+#include "base/limits.h"
+#include "network/protocol.h"
+
+struct reply {
+    enum protocol protocol;
+    struct buffer *out; /* where encoded bytes go; borrowed */
+    bool is_error;      /* an error was written at top level */
+    bool is_sink;       /* nothing is encoded; integers are added up in `sum` (split commands) */
+    int64_t sum;
+    size_t start;       /* out->size at reply_begin */
+    /* JSON only */
+    struct slice id;    /* raw JSON text to echo; must live until reply_end */
+    uint64_t version;   /* >0: shown as "version" */
+    void *root;         /* json_t being built */
+    void *stack[REPLY_DEPTH_MAX];
+    uint32_t left[REPLY_DEPTH_MAX];
+    struct buffer key;  /* a map's pending key */
+    bool has_key;
+    uint32_t depth;
+};
+
+/* `protocol` RESP2, RESP3 or JSON. */
+void reply_begin(struct reply *reply, enum protocol protocol, struct buffer *out, struct slice id);
+/* Finishes; asserts that exactly one value was written. */
+void reply_end(struct reply *reply);
+/* A reply that encodes nothing and adds up integers (statuses count nothing; an error sets
+ * is_error and is kept in `out` if given). */
+void reply_begin_sink(struct reply *reply);
+
+void reply_status(struct reply *reply, const char *status); /* "OK", "QUEUED" */
+void reply_ok(struct reply *reply);
+/* `message` begins with the code word: "ERR no such key".  CR and LF are replaced by spaces. */
+void reply_error(struct reply *reply, const char *message);
+void reply_errorf(struct reply *reply, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void reply_integer(struct reply *reply, int64_t value);
+void reply_bulk(struct reply *reply, struct slice value);
+void reply_text(struct reply *reply, const char *value); /* bulk of a C string */
+void reply_null(struct reply *reply);
+void reply_null_array(struct reply *reply); /* RESP2 *-1, else null */
+void reply_boolean(struct reply *reply, bool value);
+void reply_double(struct reply *reply, double value);
+void reply_verbatim(struct reply *reply, const char format[3], struct slice value);
+void reply_array(struct reply *reply, uint32_t count);
+void reply_map(struct reply *reply, uint32_t pairs); /* then key, value, key, value ... */
+void reply_set(struct reply *reply, uint32_t count);
+/* JSON: the version to show beside the data.  RESP: nothing. */
+void reply_version(struct reply *reply, uint64_t version);
