@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/slice.h"
+#include "network/protocol.h"
 #include "storage/keyspace.h"
 
 #include <stdbool.h>
