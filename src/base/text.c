@@ -15,6 +15,7 @@
 #include "base/limits.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,7 +158,7 @@ bool text_to_double(struct slice text, double *out)
 static int shortest_digits(double value, char *digits, int *out_point)
 {
     char text[40];
-    int count = DOUBLE_DIGITS_SAFE;
+    int count = value < DBL_MIN ? 1 : DOUBLE_DIGITS_SAFE; /* subnormals keep fewer */
     for (; count <= DOUBLE_DIGITS_MAX; count++) {
         (void)snprintf(text, sizeof(text), "%.*e", count - 1, value);
         if (count == DOUBLE_DIGITS_MAX || strtod(text, NULL) == value) {
