@@ -37,9 +37,11 @@ uint64_t io_random(struct io *io);
 /* ── events ──────────────────────────────────────────────────────────────────────────────────── */
 
 enum io_event_kind {
-    IO_EVENT_ACCEPT,     /* a listener has a new connection: `socket`, or result < 0 (EMFILE ...) */
-    IO_EVENT_CONNECT,    /* an io_connect ended: result 0 or < 0 */
-    IO_EVENT_RECV,       /* result > 0: `data` holds result bytes.  0: the peer closed.  < 0: error */
+    IO_EVENT_ACCEPT,  /* a listener has a new connection: `socket`, or result < 0 (EMFILE ...) */
+    IO_EVENT_CONNECT, /* an io_connect ended: 0, and receiving has begun; or < 0, then io_close it
+                       */
+    IO_EVENT_RECV,    /* result > 0: `data` holds result bytes.  0: the peer closed its side; < 0:
+                         error; both come once, and sending may still work after 0 */
     IO_EVENT_SEND_READY, /* there is room again after a short io_send */
     IO_EVENT_FILE,       /* the submitted `file_op` ended; its `result` is set */
     IO_EVENT_WAKE,       /* somebody called io_wake */
@@ -48,9 +50,9 @@ enum io_event_kind {
 struct io_event {
     enum io_event_kind kind;
     int64_t result;
-    void *owner;               /* what was given to io_listen, io_connect, io_socket_own or the op */
-    struct io_socket *socket;  /* ACCEPT: the new connection.  Else the socket the event is about */
-    const char *data;          /* RECV: borrowed until the next io_next or io_wait */
+    void *owner;              /* what was given to io_listen, io_connect, io_socket_own or the op */
+    struct io_socket *socket; /* ACCEPT: the new connection.  Else the socket the event is about */
+    const char *data;         /* RECV: borrowed until the next io_next or io_wait */
     struct io_file_op *file_op;
 };
 
@@ -63,13 +65,15 @@ void io_wake(struct io *io);
 
 /* ── sockets ─────────────────────────────────────────────────────────────────────────────────── */
 
-/* Listens on a numeric address.  *out_socket is written on success; events carry `owner`. */
+/* Listens on a numeric IPv4 or IPv6 address or "localhost"; port 0: the kernel chooses.
+ * *out_socket is written on success; events carry `owner`. */
 MUST_USE int io_listen(struct io *io, const char *host, uint16_t port, void *owner,
                        struct io_socket **out_socket);
 /* Begins to connect; IO_EVENT_CONNECT follows. */
 MUST_USE int io_connect(struct io *io, const char *host, uint16_t port, void *owner,
                         struct io_socket **out_socket);
-/* Sets the owner of an accepted socket and begins to receive from it. */
+/* Sets the owner of an accepted socket and begins to receive from it.  Every accepted socket is
+ * given an owner or closed before the next io_wait. */
 void io_socket_own(struct io *io, struct io_socket *socket, void *owner);
 /* Stops and restarts IO_EVENT_RECV (backpressure).  While paused nothing is read. */
 void io_recv_pause(struct io *io, struct io_socket *socket);
@@ -85,7 +89,8 @@ void io_socket_name(struct io *io, struct io_socket *socket, bool remote, char *
 uint16_t io_socket_port(struct io *io, struct io_socket *socket);
 /* The OS descriptor, or a number that stands for it. */
 int io_socket_descriptor(struct io *io, struct io_socket *socket);
-/* Connections the descriptor limit allows, after raising the soft limit as far as `wanted` needs. */
+/* Connections the descriptor limit allows, after raising the soft limit as far as `wanted` needs.
+ */
 uint32_t io_connections_limit(struct io *io, uint32_t wanted);
 
 /* ── files ───────────────────────────────────────────────────────────────────────────────────── */
@@ -99,13 +104,14 @@ enum io_file_kind {
     IO_FILE_SYNC,     /* fdatasync(file) */
     IO_FILE_SIZE,     /* file -> result: bytes */
     IO_FILE_TRUNCATE, /* file, offset: the new size */
-    IO_FILE_ZERO,     /* file, offset, size: writes zeros (really writes them: blocks are allocated) and syncs */
+    IO_FILE_ZERO,     /* file, offset, size: writes zeros (really writes them: blocks are allocated)
+                         and syncs */
     IO_FILE_RENAME,   /* path -> path_to, atomically replacing it.  Durable only after SYNC_DIR */
     IO_FILE_UNLINK,   /* path */
     IO_FILE_MKDIR,    /* path; an existing directory is success */
     IO_FILE_SYNC_DIR, /* path of the directory */
-    IO_FILE_LIST,     /* path -> names into `list`, sorted, each NUL-terminated, result: count */
-    IO_FILE_LOCK,     /* file: exclusive advisory lock, not waiting; -EWOULDBLOCK when held elsewhere */
+    IO_FILE_LIST, /* path -> `list` becomes the names, sorted, each NUL-terminated; result: count */
+    IO_FILE_LOCK, /* file: exclusive advisory lock, not waiting; -EWOULDBLOCK when held elsewhere */
     IO_FILE_FREE_SPACE, /* path -> result: bytes a normal user may still write there */
 };
 
@@ -116,6 +122,7 @@ enum io_file_flags {
     IO_FILE_EXCLUSIVE = 1 << 2, /* with CREATE: fail if it exists */
     IO_FILE_TRUNC = 1 << 3,
     IO_FILE_THEN_SYNC = 1 << 4, /* WRITE: fdatasync after the write, one trip */
+    IO_FILE_BULK = 1 << 5, /* large and patient (snapshots): a worker of its own, low priority */
 };
 
 struct buffer;
@@ -132,8 +139,8 @@ struct io_file_op {
     uint64_t size;
     uint64_t offset;
     struct buffer *list;
-    void *owner;    /* comes back in the event */
-    int64_t result; /* set when it has ended: >= 0, or -errno */
+    void *owner;             /* comes back in the event */
+    int64_t result;          /* set when it has ended: >= 0, or -errno */
     struct io_file_op *next; /* the backend's */
 };
 
