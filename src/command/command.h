@@ -17,6 +17,7 @@
  */
 #pragma once
 
+#include "base/compiler.h"
 #include "base/slice.h"
 #include "network/reply.h"
 #include "storage/keyspace.h"
@@ -78,8 +79,25 @@ struct command {
     uint32_t id;               /* place in the table: index of statistics */
 };
 
+/* A row of a container command: OBJECT ENCODING, CLIENT LIST ... */
+struct subcommand {
+    const char *parent;        /* lower case, as `name` */
+    const char *name;
+    command_fn *run;
+    int16_t arity;             /* counts both words */
+    int16_t first_key, last_key, key_step;
+    uint32_t flags;
+    const char *since;
+    const char *summary;
+    const char *complexity;
+    const char *arguments;
+};
+
 uint32_t command_count(void);
 const struct command *command_at(uint32_t id);
+/* The n-th subcommand of a container, in order of the table; NULL past the last (and for others). */
+const struct subcommand *command_subcommand_at(const struct command *parent, uint32_t at);
+const struct subcommand *command_subcommand_lookup(const struct command *parent, struct slice name);
 /* By name, any case; NULL when unknown. */
 const struct command *command_lookup(struct slice name);
 /* By opcode of the log; NULL when unknown. */
@@ -89,6 +107,11 @@ bool command_arity_ok(const struct command *command, uint32_t argc);
 /* The range of key arguments for this argc: [first, last] step `step`; false when there is none. */
 bool command_keys(const struct command *command, uint32_t argc, uint32_t *out_first,
                   uint32_t *out_last, uint32_t *out_step);
+/* What comes between the arity check and running (reads) or logging (writes): answers keys over
+ * KEY_BYTES_MAX with an error and calls the row's prepare.  Returns 0, or 1 when it has replied.
+ * On 0 the command to run or log is ctx->command (prepare may have chosen another of the same
+ * spread: SETEX -> SET) with ctx->prepared's arguments, or the original ones when that is empty. */
+MUST_USE int command_prepare(struct command_ctx *ctx);
 /* Redis's error replies for what dispatch finds. */
 void command_reply_unknown(struct reply *reply, const struct slice *argv, uint32_t argc);
 void command_reply_arity(struct reply *reply, const struct command *command);
@@ -101,6 +124,7 @@ struct command_ctx {
     uint32_t argc;
     struct reply *reply;
     struct keyspace *keyspace;
+    enum consistency consistency; /* of the request; GET's prepare reads its own argument into it */
     uint64_t now_ms;   /* reads: the wall clock; writes: the entry's time */
     uint64_t version;  /* writes: the entry's index */
     uint64_t seed;     /* writes: the entry's; reads: any */
@@ -142,6 +166,8 @@ void db_put_raw(struct command_ctx *ctx, struct slice key, struct slice value, u
 bool db_set_expiry(struct command_ctx *ctx, struct slice key, uint64_t expire_ms);
 /* True when a live entry was removed. */
 bool db_delete(struct command_ctx *ctx, struct slice key);
+/* Removes everything a partition holds. */
+void db_clear(struct command_ctx *ctx, uint32_t partition);
 
 /* ── the log form of a write ─────────────────────────────────────────────────────────────────── */
 
