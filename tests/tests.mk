@@ -1,5 +1,12 @@
 # Test targets.  `make unit` builds and runs the unit tests of one VARIANT.
 
+# The programs' own files (src/*.c) are tested against everything.
+ROOT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/root/*_test.c))
+UNIT_TESTS += $(ROOT_TESTS)
+$(ROOT_TESTS): $(B)/tests/root/%: tests/unit/root/%.c tests/unit/test.h $(root) $(libs) $(B)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -Isrc -Itests/unit -MMD -MP $< $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
+
 .PHONY: unit unit-build purity
 unit-build: $(UNIT_TESTS)          ## build the unit tests (VARIANT=release|debug|asan|tsan)
 unit: $(UNIT_TESTS)                ## run the unit tests
