@@ -11,17 +11,17 @@
  */
 #pragma once
 
+#include "base/arena.h"
 #include "network/protocol.h"
 
 struct json_parser {
-    void *document;         /* json_t: holds the strings of the last request */
-    struct slice *argv;     /* owned */
-    size_t scanned;         /* bytes already searched for the newline */
-    char error[160];        /* what is wrong and where, after PARSE_ERROR and PARSE_FATAL */
+    size_t scanned;  /* bytes already searched for the newline */
+    char error[160]; /* what is wrong and where, after PARSE_ERROR and PARSE_FATAL */
 };
 
 void json_parser_init(struct json_parser *parser);
-void json_parser_deinit(struct json_parser *parser);
+/* Parses one line from the start of `input`; as resp_parse.  Everything in the request lies in the
+ * arena.  After PARSE_ERROR the request holds the "id" if that could be read. */
 enum parse_result json_parse(struct json_parser *parser, struct slice input,
-                             const struct parse_limits *limits, struct request *out_request,
-                             size_t *out_consumed);
+                             const struct parse_limits *limits, struct arena *arena,
+                             struct request *out_request, size_t *out_consumed);

@@ -2,14 +2,19 @@
  * reply.h — the vocabulary in which commands answer; each protocol encodes it in its own way.
  *
  * A command writes exactly one value: a scalar, or an aggregate begun with its exact element count
- * and followed by that many values.  RESP2 and RESP3 are streamed straight into the output buffer;
- * JSON is built with jansson and written at reply_end, inside {"success":...,"data":...}.
+ * and followed by that many values.  All protocols are streamed straight into the output buffer;
+ * JSON stands inside {"id":...,"success":...,"data":...,"version":...} and ends its line.
  *
  *   status  +OK            "OK"          | null      $-1 / _          null
  *   error   -ERR text      success:false | boolean   :1 / #t          true
  *   integer :7             7             | double    $3 1.5 / ,1.5    1.5
  *   bulk    $3 foo         "foo"         | map       *2n / %n         {}
  *   verbatim $ / =txt:     "text"        | set       *n / ~n          []
+ *
+ * JSON only: bytes that are not UTF-8 are {"base64":"..."}, as a map's key "base64:..."; an error
+ * inside an aggregate is {"error":"..."}; inf and nan are strings.
+ *
+ * Read next: reply.c, reply_json.c.
  */
 #pragma once
 
@@ -18,21 +23,19 @@
 #include "network/protocol.h"
 
 struct reply {
-    enum protocol protocol;
-    struct buffer *out; /* where encoded bytes go; borrowed */
-    bool is_error;      /* an error was written at top level */
-    bool is_sink;       /* nothing is encoded; integers are added up in `sum` (split commands) */
+    enum protocol protocol; /* HELLO changes it before it writes its reply */
+    struct buffer *out;     /* where encoded bytes go; borrowed */
+    bool is_error;          /* an error was written at top level */
+    bool is_sink; /* nothing is encoded; integers are added up in `sum` (split commands) */
     int64_t sum;
-    size_t start;       /* out->size at reply_begin */
+    size_t start;  /* out->size at reply_begin */
+    uint64_t owed; /* values still to be written; 0 when the reply is complete */
     /* JSON only */
-    struct slice id;    /* raw JSON text to echo; must live until reply_end */
-    uint64_t version;   /* >0: shown as "version" */
-    void *root;         /* json_t being built */
-    void *stack[REPLY_DEPTH_MAX];
-    uint32_t left[REPLY_DEPTH_MAX];
-    struct buffer key;  /* a map's pending key */
-    bool has_key;
-    uint32_t depth;
+    struct slice id;                /* raw JSON text to echo; must live until reply_end */
+    uint64_t version;               /* >0: shown as "version" */
+    uint32_t depth;                 /* aggregates that are open */
+    uint64_t left[REPLY_DEPTH_MAX]; /* values missing in each */
+    bool is_map[REPLY_DEPTH_MAX];
 };
 
 /* `protocol` RESP2, RESP3 or JSON. */
@@ -40,7 +43,7 @@ void reply_begin(struct reply *reply, enum protocol protocol, struct buffer *out
 /* Finishes; asserts that exactly one value was written. */
 void reply_end(struct reply *reply);
 /* A reply that encodes nothing and adds up integers (statuses count nothing; an error sets
- * is_error and is kept in `out` if given). */
+ * is_error, and its message is kept as a C string in `out` if the caller sets that). */
 void reply_begin_sink(struct reply *reply);
 
 void reply_status(struct reply *reply, const char *status); /* "OK", "QUEUED" */
