@@ -16,7 +16,9 @@ enum {
     CONN_SLOTS_MAX = 4096,             /* replies owed to one connection before we stop reading it */
     CONN_OUTPUT_PAUSE_BYTES = 1 << 20, /* unsent output at which we stop reading a connection */
     CONN_RECV_BYTES = 64 << 10,        /* one receive; the buffer is shared by all connections */
+    LCS_CELLS_MAX = 16 << 20,          /* LCS's table: 64 MiB and tens of milliseconds */
     CLIENTS_MAX_DEFAULT = 10000,       /* maxclients, as Redis's default */
+    CLIENT_NAME_BYTES_MAX = 1024,      /* a client's name and its library's: CLIENT LIST prints them all */
 
     /* Keyspace. */
     SLOTS_COUNT = 16384,
@@ -33,11 +35,27 @@ enum {
     SNAPSHOT_BLOCK_BYTES = 128 << 10,
     SNAPSHOT_GENERATIONS = 2,
 
+    /* Raft: one replica of one group (src/cluster). */
+    RAFT_VOTERS_MAX = 7,               /* more voters make writes slower, not safer */
+    RAFT_PEERS_MAX = 16,               /* both halves of a joint configuration, and learners */
+    RAFT_INFLIGHT_MAX = 16,            /* APPEND messages to one peer without an answer */
+    RAFT_APPEND_ENTRIES_MAX = 256,     /* entries in one APPEND: a decoder's scratch array */
+    RAFT_APPENDS_PER_STEP = 2,         /* APPENDs to one peer in one step: the outbox is bounded */
+    RAFT_OUTBOX_MAX = 96,              /* messages in one step's output (one outbox per driver) */
+    RAFT_READ_ROUNDS_MAX = 8,          /* ReadIndex rounds on their way; further reads wait */
+    RAFT_LOG_RESERVE = 4,              /* log slots kept for what raft itself appends */
+    RAFT_LOG_CAPACITY_MAX = 1 << 24,   /* slots of 16 bytes: a log in memory is never longer */
+
     /* Loop. */
     PIPELINE_BATCH = 32,               /* requests staged together for prefetching */
+    RECLAIM_BATCH = 128,               /* entries of a flushed partition freed in one iteration */
+    PIPELINE_HELD_MAX = 4096,          /* requests kept while paused; then nobody is read any more */
     TEXT_GLOB_STEPS_MAX = 1 << 16,     /* a glob match gives up after this many steps */
 };
 
 _Static_assert(ENTRY_BYTES_MAX < AOF_SEGMENT_BYTES, "an entry fits into one segment");
 _Static_assert(AOF_PENDING_BYTES_MAX > 2 * ENTRY_BYTES_MAX, "one entry never blocks the log");
 _Static_assert(KEY_BYTES_MAX < REQUEST_BYTES_MAX, "a key fits into a request");
+_Static_assert(RAFT_PEERS_MAX >= 2 * RAFT_VOTERS_MAX, "a joint configuration fits");
+_Static_assert(RAFT_OUTBOX_MAX >= RAFT_PEERS_MAX * (RAFT_APPENDS_PER_STEP + 4),
+               "one step: appends, two heartbeats, a read answer and a vote for every peer");

@@ -30,13 +30,13 @@ struct host;
 struct command_ctx;
 
 enum command_flag {
-    COMMAND_READ = 1 << 0,      /* reads keys */
-    COMMAND_WRITE = 1 << 1,     /* may change keys: goes through the log */
-    COMMAND_DENYOOM = 1 << 2,   /* may use more memory: refused over maxmemory */
-    COMMAND_FAST = 1 << 3,      /* constant or logarithmic time */
+    COMMAND_READ = 1 << 0,    /* reads keys */
+    COMMAND_WRITE = 1 << 1,   /* may change keys: goes through the log */
+    COMMAND_DENYOOM = 1 << 2, /* may use more memory: refused over maxmemory */
+    COMMAND_FAST = 1 << 3,    /* constant or logarithmic time */
     COMMAND_ADMIN = 1 << 4,
-    COMMAND_NOAUTH = 1 << 5,    /* allowed before AUTH */
-    COMMAND_LOADING = 1 << 6,   /* allowed while loading */
+    COMMAND_NOAUTH = 1 << 5,  /* allowed before AUTH */
+    COMMAND_LOADING = 1 << 6, /* allowed while loading */
     COMMAND_STALE = 1 << 7,
     COMMAND_BLOCKING = 1 << 8,
     COMMAND_NOSCRIPT = 1 << 9,
@@ -45,15 +45,17 @@ enum command_flag {
     COMMAND_MOVABLE_KEYS = 1 << 12,
     COMMAND_SKIP_SLOWLOG = 1 << 13,
     COMMAND_CONNECTION = 1 << 14, /* changes the connection; no data */
-    COMMAND_KEYSPACE = 1 << 15,  /* looks at all partitions (KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSHALL) */
+    COMMAND_KEYSPACE =
+        1 << 15, /* looks at all partitions (KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSHALL) */
 };
 
 /* What happens when the keys of a command lie in different partitions. */
 enum command_spread {
-    SPREAD_NONE,     /* no keys, or one */
-    SPREAD_READ,     /* a read: the function finds each key's partition by itself (MGET, EXISTS) */
-    SPREAD_SPLIT,    /* a write: one part per partition in one atomic batch, integers added up (DEL, MSET) */
-    SPREAD_EFFECTS,  /* a conditional write: runs in effects mode (RENAME, COPY, MSETNX) */
+    SPREAD_NONE,    /* no keys, or one */
+    SPREAD_READ,    /* a read: the function finds each key's partition by itself (MGET, EXISTS) */
+    SPREAD_SPLIT,   /* a write: one part per partition in one atomic batch, integers added up (DEL,
+                       MSET) */
+    SPREAD_EFFECTS, /* a conditional write: runs in effects mode (RENAME, COPY, MSETNX) */
 };
 
 typedef void command_fn(struct command_ctx *ctx);
@@ -63,28 +65,29 @@ typedef void command_fn(struct command_ctx *ctx);
 typedef int command_prepare_fn(struct command_ctx *ctx);
 
 struct command {
-    const char *name;          /* lower case */
+    const char *name; /* lower case */
     command_fn *run;
     command_prepare_fn *prepare; /* NULL: nothing to check */
-    int16_t arity;             /* Redis's: includes the name; negative: at least */
-    uint16_t opcode;           /* of writes: stable for ever, in the log; 0 for others */
-    uint32_t flags;            /* enum command_flag */
+    int16_t arity;               /* Redis's: includes the name; negative: at least */
+    uint16_t opcode;             /* of writes: stable for ever, in the log; 0 for others */
+    uint32_t flags;              /* enum command_flag */
     enum command_spread spread;
     int16_t first_key, last_key, key_step; /* Redis's; first_key 0: none */
-    const char *group;         /* "string", "generic", ... */
+    const char *group;                     /* "string", "generic", ... */
     const char *since;
     const char *summary;
     const char *complexity;
-    const char *arguments;     /* syntax after the name, as `redis-cli` HELP shows: "key value [NX | XX]" */
-    uint32_t id;               /* place in the table: index of statistics */
+    const char
+        *arguments; /* syntax after the name, as `redis-cli` HELP shows: "key value [NX | XX]" */
+    uint32_t id;    /* place in the table: index of statistics */
 };
 
 /* A row of a container command: OBJECT ENCODING, CLIENT LIST ... */
 struct subcommand {
-    const char *parent;        /* lower case, as `name` */
+    const char *parent; /* lower case, as `name` */
     const char *name;
     command_fn *run;
-    int16_t arity;             /* counts both words */
+    int16_t arity; /* counts both words */
     int16_t first_key, last_key, key_step;
     uint32_t flags;
     const char *since;
@@ -95,7 +98,8 @@ struct subcommand {
 
 uint32_t command_count(void);
 const struct command *command_at(uint32_t id);
-/* The n-th subcommand of a container, in order of the table; NULL past the last (and for others). */
+/* The n-th subcommand of a container, in order of the table; NULL past the last (and for others).
+ */
 const struct subcommand *command_subcommand_at(const struct command *parent, uint32_t at);
 const struct subcommand *command_subcommand_lookup(const struct command *parent, struct slice name);
 /* By name, any case; NULL when unknown. */
@@ -125,19 +129,19 @@ struct command_ctx {
     struct reply *reply;
     struct keyspace *keyspace;
     enum consistency consistency; /* of the request; GET's prepare reads its own argument into it */
-    uint64_t now_ms;   /* reads: the wall clock; writes: the entry's time */
-    uint64_t version;  /* writes: the entry's index */
-    uint64_t seed;     /* writes: the entry's; reads: any */
-    uint64_t first_key_hash; /* hash_key of the first key when has_first_key_hash */
+    uint64_t now_ms;              /* reads: the wall clock; writes: the entry's time */
+    uint64_t version;             /* writes: the entry's index */
+    uint64_t seed;                /* writes: the entry's; reads: any */
+    uint64_t first_key_hash;      /* hash_key of the first key when has_first_key_hash */
     uint32_t first_key_partition;
     bool has_first_key_hash;
-    struct effects *effects; /* effects mode: collects instead of changing */
+    struct effects *effects;           /* effects mode: collects instead of changing */
     struct command_stats_delta *stats; /* hits and misses are counted here */
     /* prepare: the rewritten arguments (argv may be pointed at `args`, or at scratch text) */
     struct {
         struct slice args[COMMAND_PREPARED_MAX];
-        uint32_t argc;         /* 0: log the original arguments */
-        char text[64];         /* room for numbers */
+        uint32_t argc; /* 0: log the original arguments */
+        char text[64]; /* room for numbers */
     } prepared;
     /* admin and connection commands only; NULL at apply */
     struct host *host;
@@ -146,7 +150,8 @@ struct command_ctx {
     enum command_wait {
         COMMAND_WAIT_NONE,
         COMMAND_WAIT_SNAPSHOT, /* SAVE: answered when the running snapshot has ended */
-        COMMAND_WAIT_SYNC,     /* WAITAOF: answered when everything logged so far is on the platter, or at wait_until_ms */
+        COMMAND_WAIT_SYNC, /* WAITAOF: answered when everything logged so far is on the platter, or
+                              at wait_until_ms */
     } wait;
     uint64_t wait_until_ms; /* 0: no limit */
 };
@@ -155,11 +160,15 @@ struct command_stats_delta {
     uint64_t hits, misses;
 };
 
+/* Expiries are 48 bits of milliseconds; later ones are kept as this (the year 10889). */
+#define EXPIRE_MS_MAX ((1ull << 48) - 1)
+
 /* ── data access ─────────────────────────────────────────────────────────────────────────────── */
 
 /* An entry to read.  NULL when missing or expired.  Counts a hit or a miss in reads. */
 const struct kv_entry *db_read(struct command_ctx *ctx, struct slice key);
-/* The same without counting (writes looking at what was there; OBJECT; TTL is counted by db_read). */
+/* The same without counting (writes looking at what was there; OBJECT; TTL is counted by db_read).
+ */
 const struct kv_entry *db_peek(struct command_ctx *ctx, struct slice key);
 void db_put(struct command_ctx *ctx, struct slice key, struct slice value, uint64_t expire_ms);
 void db_put_raw(struct command_ctx *ctx, struct slice key, struct slice value, uint64_t expire_ms);
@@ -173,7 +182,8 @@ void db_clear(struct command_ctx *ctx, uint32_t partition);
 
 /* Upper bound of command_encode's output. */
 size_t command_encode_max(uint32_t argc, const struct slice *argv);
-/* ENTRY_COMMAND body: varint opcode, varint argc - 1, then each argument but the name. Returns the size. */
+/* ENTRY_COMMAND body: varint opcode, varint argc - 1, then each argument but the name. Returns the
+ * size. */
 size_t command_encode(const struct command *command, uint32_t argc, const struct slice *argv,
                       char *to);
 struct command_decoded {

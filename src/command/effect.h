@@ -14,8 +14,9 @@ struct effects {
     struct effects_part {
         uint32_t partition;
         struct buffer body;
-    } *parts;           /* owned; ordered by first use */
+    } * parts; /* owned; ordered by first use */
     uint32_t count, capacity;
+    uint16_t *part_of; /* owned: place in `parts` plus one, by partition; NULL until first use */
 };
 
 void effects_deinit(struct effects *effects);
