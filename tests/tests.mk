@@ -1,4 +1,7 @@
-# Test targets.  `make unit` builds and runs the unit tests of one VARIANT.
+# Targets for developers: tests, checks, fuzzing, a node to try.
+
+PYTHON := /usr/bin/python3
+JOBS   := $(shell nproc)
 
 # The programs' own files (src/*.c) are tested against everything.
 ROOT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/root/*_test.c))
@@ -7,10 +10,25 @@ $(ROOT_TESTS): $(B)/tests/root/%: tests/unit/root/%.c tests/unit/test.h $(root) 
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -Isrc -Itests/unit -MMD -MP $< $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
 
-.PHONY: unit unit-build purity
+.PHONY: run test unit unit-build unit-list purity lint format fuzz fuzz-build fuzz-list fuzz-run
+
+# ── a node to try ───────────────────────────────────────────────────────────────────────────────
+run:                               ## install what is missing, build, start a node on port 7001
+	@tools/deps.sh build
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@echo "minidb starts on port 7001, data in ./data/node1; Ctrl-C stops it."
+	@echo "Talk to it:  build/minidb-cli   or   redis-cli -p 7001"
+	@exec build/minidb --port 7001 --data-dir ./data/node1 $(ARGS)
+
+# ── tests ───────────────────────────────────────────────────────────────────────────────────────
+test:                              ## install what is missing, build and run every test (ONLY="unit e2e")
+	@tools/deps.sh test
+	@$(PYTHON) tests/run.py $(ONLY)
 unit-build: $(UNIT_TESTS)          ## build the unit tests (VARIANT=release|debug|asan|tsan)
 unit: $(UNIT_TESTS)                ## run the unit tests
 	@fail=0; for t in $(UNIT_TESTS); do $$t || fail=1; done; exit $$fail
+unit-list:
+	@printf '%s\n' $(UNIT_TESTS)
 
 # Pure layers may reference no libc symbol beyond these (no clock, no I/O, no heap, no rand).
 PURE    := cluster sharding repair chaos
@@ -22,3 +40,34 @@ purity: $(PURE:%=$(B)/lib%.a) $(B)/libbase.a      ## prove that the pure layers 
 	  nm -u $(B)/lib$$l.a | awk '/ U /{print $$2}' | sort -u > $(B)/$$l.want; \
 	  if comm -23 $(B)/$$l.want $(B)/have | grep -vxE '$(LIBC_OK)' | sed "s/^/impure symbol in $$l: /" | grep .; then exit 1; fi; \
 	done; echo "pure: $(PURE)"
+
+# ── style ───────────────────────────────────────────────────────────────────────────────────────
+C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
+lint:                              ## check format and style
+	@clang-format --dry-run -Werror $(C_FILES)
+	@$(PYTHON) tools/tidy.py
+format:                            ## format every file in place
+	@clang-format -i $(C_FILES)
+
+# ── fuzzing ─────────────────────────────────────────────────────────────────────────────────────
+# tests/fuzz/fuzz_x.c is one program; seeds lie in tests/fuzz/corpus/x, finds go to build/.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c $(root) $(libs) $(B)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -fsanitize=fuzzer -Isrc -MMD -MP $< $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
+fuzz-build: $(FUZZERS)
+fuzz-list:
+	@printf '%s\n' $(FUZZERS)
+fuzz-run: $(FUZZERS)
+	@for f in $(FUZZERS); do \
+	  name=$${f##*/fuzz_}; new=$(B)/fuzz/corpus/$$name; seeds=tests/fuzz/corpus/$$name; \
+	  mkdir -p $$new; [ -d $$seeds ] || seeds=; echo "fuzzing $$name for $(FUZZ_SECONDS) s"; \
+	  $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=65536 -verbosity=0 \
+	      -artifact_prefix=$(B)/fuzz/$$name- $$new $$seeds || exit 1; \
+	done
+fuzz:                              ## a minute of fuzzing for each tests/fuzz/fuzz_*.c (FUZZ_SECONDS=n)
+	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang -j$(JOBS) fuzz-build
+	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang fuzz-run
+
+-include $(ROOT_TESTS:=.d) $(FUZZERS:=.d)

@@ -1,0 +1,85 @@
+#!/bin/bash
+# deps.sh — installs the Debian packages that building (deps.sh build) or testing (deps.sh test)
+# needs and that are missing.  With nothing missing it does nothing and needs no network.
+#
+# The one list of what the project needs from outside:
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build_packages="gcc make libc6-dev libjansson-dev libxxhash-dev libjemalloc-dev libedit-dev"
+test_packages="clang clang-format libclang-rt-dev libasan8 libubsan1 libtsan2
+               redis-server redis-tools python3 python3-redis"
+# Node.js may come from elsewhere: looked for by command.
+test_commands="node:nodejs npm:npm"
+
+say() { echo "deps: $*" >&2; }
+
+missing_packages() {
+    local name
+    for name in "$@"; do
+        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || echo "$name"
+    done
+}
+
+missing_commands() {
+    local pair
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
+    done
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo ${CI:+-n} "$@"
+    fi
+}
+
+install_packages() {
+    say "installing:" "$@"
+    if ! command -v apt-get >/dev/null; then
+        say "apt-get not found: please install these packages (Debian's names) by hand: $*"
+        exit 1
+    fi
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        say "neither root nor sudo: please run  apt-get install $*"
+        exit 1
+    fi
+    # RUNLEVEL=1 keeps the package from starting a redis-server of its own.
+    local apt="env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -q"
+    apt="$apt -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300"
+    as_root $apt update </dev/null >&2 || say "apt-get update failed; trying with what is known"
+    as_root $apt install -y --no-install-recommends "$@" </dev/null >&2 || {
+        say "could not install: $*"
+        exit 1
+    }
+}
+
+# Client libraries of Node.js, pinned by tests/e2e/package-lock.json, into build/node.
+install_node_modules() {
+    local to=build/node
+    if cmp -s tests/e2e/package-lock.json $to/installed-lock.json; then
+        return
+    fi
+    say "installing Node.js clients into $to"
+    mkdir -p $to
+    cp tests/e2e/package.json tests/e2e/package-lock.json $to/
+    (cd $to && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error </dev/null >&2) || {
+        say "npm ci failed in $to"
+        exit 1
+    }
+    cp tests/e2e/package-lock.json $to/installed-lock.json
+}
+
+case "${1:-}" in
+build) wanted=$(missing_packages $build_packages) ;;
+test) wanted=$(missing_packages $build_packages $test_packages; missing_commands $test_commands) ;;
+*) echo "usage: tools/deps.sh build|test" >&2; exit 2 ;;
+esac
+if [ -n "$wanted" ]; then
+    install_packages $wanted
+fi
+if [ "$1" = test ]; then
+    install_node_modules
+fi
