@@ -28,6 +28,7 @@ void reply_begin(struct reply *reply, enum protocol protocol, struct buffer *out
     reply->sum = 0;
     reply->start = out->size;
     reply->owed = 1;
+    reply->error_size = 0;
     reply->id = id;
     reply->version = 0;
     reply->depth = 0;
@@ -111,23 +112,25 @@ static inline void put_bulk(struct reply *reply, char sign, struct slice prefix,
 
 void reply_ok(struct reply *reply)
 {
-    if (LIKELY(value_begin(reply))) {
-        if (is_json(reply)) {
-            reply_json_string(reply, slice_from("OK"));
-        } else {
-            put(reply, "+OK\r\n", 5);
-        }
+    if (UNLIKELY(!value_begin(reply))) {
+        return;
+    }
+    if (is_json(reply)) {
+        reply_json_string(reply, slice_from("OK"));
+    } else {
+        put(reply, "+OK\r\n", 5);
     }
 }
 
 void reply_status(struct reply *reply, const char *status)
 {
-    if (value_begin(reply)) {
-        struct slice text = slice_from(status);
-        if (is_json(reply)) {
-            reply_json_string(reply, text);
-            return;
-        }
+    struct slice text = slice_from(status);
+    if (!value_begin(reply)) {
+        return;
+    }
+    if (is_json(reply)) {
+        reply_json_string(reply, text);
+    } else {
         buffer_append_byte(reply->out, '+');
         buffer_append_slice(reply->out, text);
         buffer_append(reply->out, "\r\n", 2);
@@ -136,8 +139,8 @@ void reply_status(struct reply *reply, const char *status)
 
 void reply_integer(struct reply *reply, int64_t value)
 {
-    if (!value_begin(reply)) {
-        /* A wrong sum is better than undefined behaviour; no command gets near. */
+    if (UNLIKELY(!value_begin(reply))) {
+        /* A wrapped sum is better than undefined behaviour; no command gets near. */
         (void)__builtin_add_overflow(reply->sum, value, &reply->sum);
     } else if (is_json(reply)) {
         char text[TEXT_I64_BYTES_MAX];
@@ -149,12 +152,13 @@ void reply_integer(struct reply *reply, int64_t value)
 
 void reply_bulk(struct reply *reply, struct slice value)
 {
-    if (LIKELY(value_begin(reply))) {
-        if (is_json(reply)) {
-            reply_json_string(reply, value);
-        } else {
-            put_bulk(reply, '$', (struct slice){ 0 }, value);
-        }
+    if (UNLIKELY(!value_begin(reply))) {
+        return;
+    }
+    if (is_json(reply)) {
+        reply_json_string(reply, value);
+    } else {
+        put_bulk(reply, '$', (struct slice){ 0 }, value);
     }
 }
 
@@ -175,14 +179,15 @@ void reply_verbatim(struct reply *reply, const char format[3], struct slice valu
 
 static void reply_nothing(struct reply *reply, const char *resp2)
 {
-    if (LIKELY(value_begin(reply))) {
-        if (is_json(reply)) {
-            reply_json_token(reply, slice_from("null"));
-        } else if (reply->protocol == PROTOCOL_RESP3) {
-            put(reply, "_\r\n", 3);
-        } else {
-            put(reply, resp2, 5);
-        }
+    if (UNLIKELY(!value_begin(reply))) {
+        return;
+    }
+    if (is_json(reply)) {
+        reply_json_token(reply, slice_from("null"));
+    } else if (reply->protocol == PROTOCOL_RESP3) {
+        put(reply, "_\r\n", 3);
+    } else {
+        put(reply, resp2, 5);
     }
 }
 
@@ -198,14 +203,15 @@ void reply_null_array(struct reply *reply)
 
 void reply_boolean(struct reply *reply, bool value)
 {
-    if (value_begin(reply)) {
-        if (is_json(reply)) {
-            reply_json_token(reply, slice_from(value ? "true" : "false"));
-        } else if (reply->protocol == PROTOCOL_RESP3) {
-            put(reply, value ? "#t\r\n" : "#f\r\n", 4);
-        } else {
-            put(reply, value ? ":1\r\n" : ":0\r\n", 4);
-        }
+    if (!value_begin(reply)) {
+        return;
+    }
+    if (is_json(reply)) {
+        reply_json_token(reply, slice_from(value ? "true" : "false"));
+    } else if (reply->protocol == PROTOCOL_RESP3) {
+        put(reply, value ? "#t\r\n" : "#f\r\n", 4);
+    } else {
+        put(reply, value ? ":1\r\n" : ":0\r\n", 4);
     }
 }
 
@@ -246,31 +252,38 @@ static void error_clean(char *text, size_t size, bool ascii_only)
 /* An error is the top-level value when nothing was written before it. */
 static void error_write(struct reply *reply, const char *message)
 {
-    bool at_top = reply->owed == 1 && (reply->is_sink || reply->out->size == reply->start);
-    reply->is_error = reply->is_error || at_top || reply->is_sink;
-    bool encoded = value_begin(reply);
-    if (reply->out == NULL) {
-        return;
-    }
     size_t size = strlen(message);
     ASSERT(size > 0);
-    if (!encoded) {
-        buffer_append(reply->out, message, size + 1);
-        reply->out->size -= 1;
-    } else if (is_json(reply)) {
+    if (!value_begin(reply)) {
+        reply->is_error = true;
+        return;
+    }
+    struct buffer *out = reply->out;
+    reply->is_error = reply->is_error || out->size == reply->start;
+    if (is_json(reply)) {
         struct buffer clean = { 0 };
         buffer_append(&clean, message, size);
         error_clean(clean.data, size, !text_is_utf8(slice_make(message, size)));
         reply_json_error(reply, buffer_slice(&clean));
         buffer_free(&clean);
-    } else {
-        char *to = buffer_reserve(reply->out, size + 3);
-        *to = '-';
-        memcpy(to + 1, message, size);
-        error_clean(to + 1, size, /* ascii_only= */ false);
-        memcpy(to + 1 + size, "\r\n", 2);
-        reply->out->size += size + 3;
+        return;
     }
+    char *to = buffer_reserve(out, size + 3);
+    *to = '-';
+    memcpy(to + 1, message, size);
+    error_clean(to + 1, size, /* ascii_only= */ false);
+    memcpy(to + 1 + size, "\r\n", 2);
+    reply->error_at = out->size + 1;
+    reply->error_size = size;
+    out->size += size + 3;
+}
+
+struct slice reply_error_text(const struct reply *reply)
+{
+    if (reply->error_size == 0) {
+        return (struct slice){ "", 0 };
+    }
+    return (struct slice){ reply->out->data + reply->error_at, reply->error_size };
 }
 
 void reply_error(struct reply *reply, const char *message)

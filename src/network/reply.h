@@ -14,7 +14,7 @@
  * JSON only: bytes that are not UTF-8 are {"base64":"..."}, as a map's key "base64:..."; an error
  * inside an aggregate is {"error":"..."}; inf and nan are strings.
  *
- * Read next: reply.c, reply_json.c.
+ * Read next: reply.c, reply_json.c, reply_replay.c.
  */
 #pragma once
 
@@ -25,11 +25,13 @@
 struct reply {
     enum protocol protocol; /* HELLO changes it before it writes its reply */
     struct buffer *out;     /* where encoded bytes go; borrowed */
-    bool is_error;          /* an error was written at top level */
-    bool is_sink; /* nothing is encoded; integers are added up in `sum` (split commands) */
-    int64_t sum;
-    size_t start;  /* out->size at reply_begin */
-    uint64_t owed; /* values still to be written; 0 when the reply is complete */
+    bool is_error;          /* an error was written at top level (of a sink: anywhere) */
+    bool is_sink;           /* nothing is encoded */
+    int64_t sum;            /* of a sink: the integers written, added up */
+    size_t start;           /* out->size at reply_begin */
+    uint64_t owed;          /* values still to be written; 0 when the reply is complete */
+    size_t error_at;        /* where in `out` the text of the last error lies */
+    size_t error_size;
     /* JSON only */
     struct slice id;                /* raw JSON text to echo; must live until reply_end */
     uint64_t version;               /* >0: shown as "version" */
@@ -42,8 +44,7 @@ struct reply {
 void reply_begin(struct reply *reply, enum protocol protocol, struct buffer *out, struct slice id);
 /* Finishes; asserts that exactly one value was written. */
 void reply_end(struct reply *reply);
-/* A reply that encodes nothing and adds up integers (statuses count nothing; an error sets
- * is_error, and its message is kept as a C string in `out` if the caller sets that). */
+/* A reply that encodes nothing: what it says is for nobody, or only its sum counts. */
 void reply_begin_sink(struct reply *reply);
 
 void reply_status(struct reply *reply, const char *status); /* "OK", "QUEUED" */
@@ -65,3 +66,13 @@ void reply_map(struct reply *reply, uint32_t pairs); /* then key, value, key, va
 void reply_set(struct reply *reply, uint32_t count);
 /* JSON: the version to show beside the data.  RESP: nothing. */
 void reply_version(struct reply *reply, uint64_t version);
+
+/* ── replies kept for later ──────────────────────────────────────────────────────────────────── */
+
+/* Writes again, in the reply's own protocol, what a whole reply in RESP2 or RESP3 says (as this
+ * module encoded it: it is trusted).  A caller that cannot answer yet lets the command reply in
+ * RESP3 into a buffer of its own and replays that. */
+void reply_replay(struct reply *reply, struct slice resp);
+/* The text of the last error written ("ERR no such key"); valid until the next write.  Of a JSON
+ * reply in JSON's escapes.  Empty when there was none. */
+struct slice reply_error_text(const struct reply *reply);

@@ -30,7 +30,9 @@ void reply_json_error(struct reply *reply, struct slice message)
         size_t code_size = space != NULL ? (size_t)(space - message.data) : message.size;
         json_line_begin(reply, /* success= */ false);
         buffer_append_text(out, "\"error\":");
+        reply->error_at = out->size + 1;
         json_quote(out, message);
+        reply->error_size = out->size - 1 - reply->error_at;
         buffer_append_text(out, ",\"code\":");
         json_quote(out, (struct slice){ message.data, code_size });
         return;
