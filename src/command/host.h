@@ -1,13 +1,35 @@
 /*
- * host.h — what admin commands may ask of the node they run in: plain data and a dozen calls.
+ * host.h — what admin commands may ask of the node they run in: plain data and some twenty calls.
  *
  * The composition root (src/host.c) implements it over the real node; tests over a fake.  Nothing
- * here is used by data commands: those see only the keyspace.
+ * here is used by data commands: those see only the keyspace.  Everything is called on the data
+ * thread, and every text handed out lives at least until the next call.
+ *
+ * Options that clients and tools of Redis ask for by name, which config_name must therefore know
+ * (constants where the thing does not exist; text exactly as Redis prints it):
+ *
+ *   redis-benchmark        save appendonly
+ *   StackExchange.Redis    timeout replica-read-only (and slave-read-only) databases
+ *   Sidekiq, BullMQ        maxmemory maxmemory-policy
+ *   Spring, Redisson       notify-keyspace-events
+ *   redis_exporter         CONFIG GET *: maxmemory maxclients timeout
+ *   RDB and AOF tools      dir dbfilename appendfilename appenddirname appendfsync
+ *   operators              bind port requirepass loglevel logfile daemonize hz tcp-backlog
+ * tcp-keepalive maxclients client-output-buffer-limit latency-monitor-threshold slowlog-max-len
+ *                          slowlog-log-slower-than cluster-enabled cluster-node-timeout io-threads
+ *                          lazyfree-lazy-* proto-max-bulk-len busy-reply-threshold lua-time-limit
+ *                          enable-debug-command stop-writes-on-bgsave-error maxmemory-samples
+ *                          repl-backlog-size min-replicas-to-write protected-mode
+ *                          auto-aof-rewrite-percentage auto-aof-rewrite-min-size
+ *                          rdbcompression rdbchecksum activerehashing active-expire-effort
  */
 #pragma once
 
 #include "base/buffer.h"
 #include "base/slice.h"
+#include "command/latency.h"
+#include "command/slowlog.h"
+#include "command/stats.h"
 #include "network/protocol.h"
 #include "storage/keyspace.h"
 
@@ -18,44 +40,17 @@ struct server;
 struct conn;
 struct host;
 
-enum { HOST_LATENCY_BUCKETS = 40 };
-
-/* Counters per command, indexed by command->id. */
-struct command_stats {
-    uint64_t calls, usec_total, rejected, failed;
-    uint32_t histogram[HOST_LATENCY_BUCKETS]; /* bucket b: took <= 2^b nanoseconds */
-};
-
-struct slowlog_entry {
-    uint64_t id, time_s, usec;
-    uint32_t argc;
-    struct slice *argv;     /* owned, trimmed as Redis does (32 arguments, 128 bytes) */
-    char address[64];
-    struct buffer client_name;
-};
-
-struct slowlog {
-    struct slowlog_entry *ring; /* owned; newest last */
-    uint32_t count, capacity, first;
-    uint64_t next_id;
-};
-
-/* One event class of LATENCY (command, aof-fsync, snapshot ...). */
-struct latency_event {
-    char name[32];
-    uint32_t count;          /* samples held, at most 160, ring */
-    uint32_t next;
-    struct {
-        uint32_t time_s, ms;
-    } samples[160];
-    uint32_t max_ms;
+enum {
+    HOST_ID_MAX = 64,      /* a node id */
+    HOST_REPLICAS_MAX = 7, /* of one partition */
 };
 
 /* What INFO and STATS show that only the node knows.  Filled in by host->facts. */
 struct host_facts {
-    uint64_t now_ms, started_ms;
+    uint64_t now_ms, started_ms; /* wall clock */
     const char *version, *git_revision, *build_id, *node_id, *run_id, *executable, *config_file;
     const char *io_backend, *compiler, *allocator, *aof_sync_name;
+    const char *os; /* "Linux 6.1.0 x86_64" */
     uint32_t port, process_id, hz;
     uint64_t commands_processed, ops_per_second, bytes_in_per_second, bytes_out_per_second;
     uint64_t hits, misses, evicted, expired_per_second_x100;
@@ -63,40 +58,103 @@ struct host_facts {
     uint64_t cpu_user_us, cpu_system_us, cpu_user_children_us, cpu_system_children_us;
     bool loading, snapshot_running, snapshot_last_ok, disk_full;
     uint64_t loading_total_bytes, loading_done_bytes;
-    uint64_t snapshot_last_ms, snapshot_last_duration_ms, snapshot_count, snapshot_groups_done;
+    uint64_t
+        snapshot_last_ms; /* when the last good one ended (or the data was loaded); wall clock */
+    uint64_t snapshot_last_duration_ms, snapshot_count, snapshot_groups_done;
+    uint64_t snapshot_started_ms; /* of the running one; wall clock */
     uint64_t writes_since_snapshot, snapshot_kept_bytes;
     uint64_t aof_disk_bytes, aof_log_bytes, aof_pending_bytes, aof_sequence, aof_synced_sequence;
     uint64_t aof_writes, aof_syncs, aof_sync_last_us, aof_sync_max_us;
     uint64_t term, damaged_partitions;
 };
 
+/* One node of the cluster as NODES and the routing commands show it. */
+struct host_member {
+    char id[HOST_ID_MAX];
+    char address[64]; /* host:port for clients */
+    char zone[HOST_ID_MAX];
+    const char *role;  /* "leader" or "follower" of the cluster (the meta group) */
+    const char *state; /* "ALIVE", "SUSPECT", "DEAD", "LEFT" */
+    const char *version;
+    uint32_t cluster_port;
+    uint32_t partitions_led, partitions_held, virtual_nodes;
+    uint64_t uptime_s;
+    bool is_self;
+};
+
+/* One partition as SHARDS, ROUTE, REPLICAS and LEADER show it.  Members are meant by position. */
+struct host_partition {
+    const char *state;                      /* "OK", or "DAMAGED", "LOADING", "NOQUORUM" ... */
+    int32_t leader;                         /* -1: none known */
+    uint64_t term, first_index, last_index; /* of the log kept; equal indexes are inclusive */
+    uint32_t replica_count;
+    struct {
+        uint32_t member;
+        uint64_t applied_index;
+    } replicas[HOST_REPLICAS_MAX];
+};
+
+/* One point of the consistent-hash ring. */
+struct host_ring_point {
+    uint64_t position;
+    uint32_t member;
+};
+
+enum host_shutdown {
+    HOST_SHUTDOWN_DEFAULT, /* as the configuration has it */
+    HOST_SHUTDOWN_SAVE,    /* a snapshot first */
+    HOST_SHUTDOWN_NOSAVE,  /* only what the log needs; nothing acknowledged is lost by it */
+};
+
+enum host_debug { HOST_DEBUG_NO, HOST_DEBUG_LOCAL, HOST_DEBUG_YES }; /* enable-debug-command */
+
 struct host {
     void *node; /* the implementation's */
     struct keyspace *keyspace;
     struct server *server;
     struct command_stats *command_stats; /* command_count() of them */
+    struct error_stats *error_stats;
     struct slowlog *slowlog;
-    struct latency_event *latency; /* [0, latency_count) */
-    uint32_t latency_count;
-    const char *password;          /* requirepass; NULL or "" when none */
+    struct latency *latency;
+    const char *password; /* requirepass; NULL or "" when none */
     enum consistency consistency_default;
+    enum host_debug debug;
+    uint64_t auth_failures; /* counted by AUTH and HELLO; RESETSTAT clears it */
 
     void (*facts)(struct host *host, struct host_facts *out);
-    void (*stats_reset)(struct host *host); /* CONFIG RESETSTAT */
-    /* Options, by position: NULL name at the end.  Values are text as CONFIG GET shows it. */
+    /* CONFIG RESETSTAT: the node's own counters (those in this struct are reset by the command). */
+    void (*stats_reset)(struct host *host);
+
+    /* Options, by position: NULL name at the end.  Names are lower case and without repetition.
+     * config_get appends the value to `out` as CONFIG GET shows it. */
     const char *(*config_name)(struct host *host, uint32_t at);
     void (*config_get)(struct host *host, uint32_t at, struct buffer *out);
-    /* All or nothing; on error writes Redis's text ("ERR CONFIG SET failed (possibly related to
-     * argument 'x') - ...") into `error` and returns < 0. */
+    /* name, value, name, value ...: `count` slices, names known and given once.  All or nothing; on
+     * error writes Redis's text ("ERR CONFIG SET failed (possibly related to argument 'x') - ...")
+     * into `error` and returns < 0. */
     int (*config_set)(struct host *host, const struct slice *pairs, uint32_t count,
                       struct buffer *error);
+    /* < 0: `error` holds the reply's text. */
     int (*config_rewrite)(struct host *host, struct buffer *error);
+
     /* Starts a snapshot: 0, -EALREADY when one runs, other < 0. */
     int (*snapshot_start)(struct host *host);
-    /* Stops the server: begins a clean stop; returns 0. */
-    int (*shutdown)(struct host *host, bool now);
-    /* No writes (or nothing at all) from clients until the time: CLIENT PAUSE / UNPAUSE (0). */
+    /* Begins a clean stop.  `now`: without waiting for anything that can be left out.  0, or < 0
+     * when it cannot be begun. */
+    int (*shutdown)(struct host *host, enum host_shutdown how, bool now);
+    /* No writes (or nothing at all) from clients until the time: CLIENT PAUSE; 0: CLIENT UNPAUSE.
+     */
     void (*pause)(struct host *host, uint64_t until_ms, bool writes_only);
     /* DEBUG SLEEP: blocks the data thread.  Bounded by the caller. */
     void (*sleep)(struct host *host, uint64_t ms);
+    /* DEBUG SET-ACTIVE-EXPIRE: whether due keys are proposed for removal. */
+    void (*set_active_expire)(struct host *host, bool active);
+
+    /* The cluster as this node sees it.  A lone node is a cluster of one. */
+    uint32_t (*member_count)(struct host *host);
+    void (*member)(struct host *host, uint32_t at, struct host_member *out);
+    void (*partition)(struct host *host, uint32_t partition, struct host_partition *out);
+    /* Points in order of position.  A lone node may answer 0. */
+    uint32_t (*ring_count)(struct host *host);
+    void (*ring_point)(struct host *host, uint32_t at, struct host_ring_point *out);
 };
