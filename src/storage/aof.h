@@ -13,17 +13,20 @@
  *   AOF_SYNC_NO        durable = the write returned.       take the last second (or more).
  *
  * On disk: aof-<number>.log segments.  Each begins with a header (magic, format, number, first
- * sequence number, nonce, identity); the space ahead is zero-filled and synced before it is used
- * (overwriting allocated blocks makes fdatasync cheaper); segments no longer needed are recycled
- * under a new nonce that seeds every checksum, so that old bytes never look valid.  Record:
+ * sequence number, nonce, identity), durable before the file gets its name; the space ahead is
+ * zero-filled and synced before it is used (overwriting allocated blocks makes fdatasync cheaper);
+ * segments no longer needed are recycled under a new nonce that seeds every checksum, so that old
+ * bytes never look valid.  Record:
  *
- *    0 u32 header crc (nonce, then bytes 4..31)   4 u32 body crc   8 u32 body size
+ *    0 u32 header crc (begun with nonce ^ offset / 8, then bytes 4..31)
+ *    4 u32 body crc   8 u32 body size
  *   12 u8 type  13 u8 flags  14 u16 group  16 u64 sequence  24 u32 unsynced  28 u32 magic
  *   then the body, then zeros up to a multiple of 8
  *
  * `unsynced` is how many records before this one were not known to be durable when it was written:
  * it tells, after a crash, a batch that never reached the disk whole (a torn tail: cut) from bytes
- * that had been synced and went bad (corruption: reported, never cut).
+ * that had been synced and went bad (corruption: reported, never cut).  After a second without
+ * writes an AOF_MARK record is added for that reason alone: it says that all before it is durable.
  *
  * Any write or sync error but ENOSPC is final: aof_failure says so and the process must end
  * (fsync errors cannot be retried: Rebello et al., ATC 2020).  ENOSPC is a state that heals.
@@ -47,13 +50,14 @@ enum aof_sync { AOF_SYNC_ALWAYS, AOF_SYNC_EVERYSEC, AOF_SYNC_NO };
 enum aof_type {
     AOF_ENTRY = 1,      /* body: a log entry (entry.h) */
     AOF_HARD_STATE = 2, /* reserved: term and vote of a group */
+    AOF_MARK = 3,       /* the log's own: takes a sequence number, is never handed out */
 };
 
 enum { AOF_RECORD_HEADER_BYTES = 32, AOF_RECORD_MAGIC = 0x31424d41 /* "AMB1" */ };
 
 struct aof_record {
     enum aof_type type;
-    bool more;         /* the next record belongs to the same all-or-nothing batch */
+    bool more; /* the next record belongs to the same all-or-nothing batch */
     uint16_t group;
     uint64_t sequence;
     struct slice body; /* borrowed */
@@ -63,14 +67,18 @@ struct aof_options {
     const char *dir;        /* borrowed for the life of the aof */
     uint64_t segment_bytes; /* of a new segment: a multiple of 4096, >= 64 KiB */
     enum aof_sync sync;
-    uint64_t identity;      /* of this node's data directory: written into headers, checked at recovery */
+    uint64_t
+        identity; /* of this node's data directory: written into headers, checked at recovery */
     uint64_t next_sequence; /* where recovery ended: aof_reader_end() */
     uint64_t next_segment;  /* number of the first segment this process may create */
 };
 
-/* Creates the first segment (synchronously) and is then ready to append.  < 0: -errno. */
+/* Syncs what earlier processes left, creates the first segment (both synchronously) and is then
+ * ready to append.  A full disk is no failure here: aof_is_full until there is space.  < 0: -errno.
+ */
 MUST_USE int aof_open(struct io *io, const struct aof_options *options, struct aof **out_aof);
-/* Flushes, syncs, closes; waits for the disk.  < 0 when something was not made durable. */
+/* Flushes, syncs, closes; waits for the disk.  < 0 when something was not made durable.  Events of
+ * others that arrive meanwhile are dropped: close the log after everything else.  */
 int aof_close(struct aof *aof);
 
 /* Room for a record body of up to `body_max` bytes; write it there, then call aof_record_end.
@@ -105,7 +113,7 @@ const char *aof_failure_what(const struct aof *aof);
 uint64_t aof_deadline_ns(const struct aof *aof);
 
 struct aof_stats {
-    uint64_t pending_bytes;   /* appended, not yet durable */
+    uint64_t pending_bytes; /* appended, not yet durable */
     uint64_t next_sequence;
     uint64_t synced_sequence; /* all records below it are on the platter */
     uint64_t disk_bytes;      /* of all segments, spare ones included */
@@ -121,5 +129,4 @@ void aof_set_sync(struct aof *aof, enum aof_sync sync); /* CONFIG SET appendfsyn
  * segments below it are recycled or deleted. */
 void aof_release(struct aof *aof, uint64_t sequence);
 /* Tells the aof about segments that recovery found, so that aof_release can free them. */
-void aof_adopt_segment(struct aof *aof, uint64_t number, uint64_t first_sequence,
-                       uint64_t bytes);
+void aof_adopt_segment(struct aof *aof, uint64_t number, uint64_t first_sequence, uint64_t bytes);

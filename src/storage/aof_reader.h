@@ -37,19 +37,19 @@ struct aof_damage {
     uint64_t offset;         /* bytes into the segment */
     uint64_t first_sequence; /* lost records, inclusive */
     uint64_t last_sequence;
-    int32_t group;           /* -1 when not known */
-    char file[32];           /* file name without directory */
+    int32_t group; /* -1 when not known */
+    char file[32]; /* file name without directory */
 };
 
 struct aof_end {
     bool torn;
-    uint64_t segment;       /* where reading ended */
+    uint64_t segment; /* where reading ended */
     uint64_t offset;
     uint64_t torn_bytes;    /* up to the last byte that is not zero */
     uint64_t next_sequence; /* the first sequence number the next aof may use */
     uint64_t next_segment;  /* the first segment number the next aof may use */
     uint64_t records;
-    uint64_t bytes;         /* of valid records */
+    uint64_t bytes; /* of valid records */
     char file[32];
 };
 
