@@ -25,20 +25,20 @@ enum consistency {
 struct request {
     struct slice *argv; /* argc >= 1 slices; borrowed from the parser and the input */
     uint32_t argc;
-    size_t wire_bytes;  /* what the request took on the wire */
+    size_t wire_bytes; /* what the request took on the wire */
     /* JSON only */
-    struct slice id;    /* raw JSON text of "id"; size 0: none */
+    struct slice id;     /* raw JSON text of "id"; size 0: none */
     struct slice client; /* exactly-once session; size 0: none */
     uint64_t seq;
     enum consistency consistency;
 };
 
 enum parse_result {
-    PARSE_REQUEST,   /* one request; `consumed` bytes of input are its */
-    PARSE_SKIP,      /* nothing to answer (an empty line, `*0`): `consumed` bytes are used up */
-    PARSE_MORE,      /* needs more bytes */
-    PARSE_ERROR,     /* malformed; the rest can still be parsed after `consumed` bytes (JSON lines) */
-    PARSE_FATAL,     /* malformed, and where the next request begins is unknown: answer and close */
+    PARSE_REQUEST, /* one request; `consumed` bytes of input are its */
+    PARSE_SKIP,    /* nothing to answer (an empty line, `*0`): `consumed` bytes are used up */
+    PARSE_MORE,    /* needs more bytes */
+    PARSE_ERROR,   /* malformed; the rest can still be parsed after `consumed` bytes (JSON lines) */
+    PARSE_FATAL,   /* malformed, and where the next request begins is unknown: answer and close */
 };
 
 /* Bounds that apply to a connection right now (smaller before AUTH). */

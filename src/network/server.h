@@ -7,12 +7,15 @@
  *   server_on_event(server, &event)            something arrived; may return a connection to read
  *   while (conn_next_request(conn, &request))  one request after another
  *       either  answer at once:   reply = conn_reply_begin(conn); ...; conn_reply_end(conn)
- *       or      answer later:     ticket = conn_defer(conn);  ...  conn_deferred_begin(conn, ticket)
- *   conn_input_end(conn)                       keeps what is left of the input for later
+ *       or      answer later:     ticket = conn_defer(conn);  ...  conn_deferred_begin(conn,
+ * ticket) conn_input_end(conn)                       keeps what is left of the input for later
  *   server_flush(server)                       once per loop iteration: sends all output
  *
  * Lifetime: a connection that ends while answers are owed lives on, detached, until the last
  * deferred ticket has been answered (into nothing), so tickets never dangle.
+ *
+ * One pass (from server_on_event or server_next_resumable returning a connection to its
+ * conn_input_end) is open at a time, and one answer is being written at a time.
  *
  * Bounded memory: a connection whose unsent output exceeds CONN_OUTPUT_PAUSE_BYTES or that is owed
  * CONN_SLOTS_MAX answers is not read until it has drained; input buffers grow with what arrived,
@@ -32,21 +35,23 @@ struct conn;
 struct server_options {
     uint32_t clients_max;
     uint64_t now_ms;
-    bool auth_required;            /* new connections must AUTH */
-    uint64_t output_limit_bytes;   /* hard: a connection over it is closed.  0: none */
-    uint64_t idle_timeout_s;       /* 0: none */
+    bool auth_required;          /* new connections must AUTH */
+    uint64_t output_limit_bytes; /* hard: a connection over it is closed.  0: none */
+    uint64_t idle_timeout_s;     /* 0: none */
 };
 
 struct server_stats {
     uint64_t connections_total, connections_rejected, bytes_in, bytes_out, protocol_errors;
-    uint64_t output_closed;        /* closed for exceeding the output limit */
+    uint64_t accept_errors; /* no descriptors, no memory */
+    uint64_t output_closed; /* closed for exceeding the output limit */
     uint32_t clients, paused;
     uint64_t input_buffer_bytes, output_buffer_bytes;
 };
 
 struct server *server_new(struct io *io, const struct server_options *options);
 void server_free(struct server *server);
-/* port 0: the kernel chooses, see server_port.  < 0: -errno. */
+/* May be called for several addresses.  port 0: the kernel chooses, see server_port (of the first).
+ * < 0: -errno. */
 int server_listen(struct server *server, const char *host, uint16_t port);
 uint16_t server_port(const struct server *server);
 struct server_options *server_options(struct server *server); /* CONFIG SET changes them in place */
@@ -99,21 +104,24 @@ enum conn_reply_mode { CONN_REPLY_ON, CONN_REPLY_OFF, CONN_REPLY_SKIP_NEXT, CONN
 
 struct conn_info {
     uint64_t id;
-    enum protocol protocol;       /* HELLO changes it: takes effect with the reply to HELLO itself */
+    enum protocol protocol; /* HELLO changes it: takes effect with the reply to HELLO itself */
     bool authenticated;
     bool no_evict, no_touch, read_only, is_blocked;
     enum conn_reply_mode reply_mode; /* CLIENT REPLY; SKIP_NEXT becomes SKIP at the next request */
-    enum consistency consistency; /* CONSISTENCY command; DEFAULT: the node's */
+    enum consistency consistency;    /* CONSISTENCY command; DEFAULT: the node's */
     uint64_t created_ms, active_ms;
     uint64_t commands, bytes_in, bytes_out;
     char address[64], local_address[64];
     struct buffer name, lib_name, lib_version; /* owned by the connection */
-    const char *last_command;     /* static; NULL at first */
+    const char *last_command;                  /* static; NULL at first */
     uint32_t queued_input_bytes, queued_output_bytes, owed;
     int descriptor;
 };
 
 struct conn_info *conn_info(struct conn *conn); /* refreshes the counted fields */
+bool conn_is_authenticated(const struct conn *conn);
+/* Sets last_command (the name must be static). */
+void conn_note_command(struct conn *conn, const char *name);
 struct server *conn_server(struct conn *conn);
 /* Iterates over live connections in order of id: NULL to begin. */
 struct conn *server_next_conn(struct server *server, struct conn *after);
