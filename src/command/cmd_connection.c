@@ -152,6 +152,10 @@ void consistency_command(struct command_ctx *ctx)
         { "DEFAULT", CONSISTENCY_DEFAULT },
     };
     struct conn_info *info = conn_info(ctx->conn);
+    if (ctx->argc > 2) {
+        command_reply_arity(ctx->reply, ctx->command);
+        return;
+    }
     if (ctx->argc == 1) {
         bool is_default = info->consistency == CONSISTENCY_DEFAULT;
         reply_text(ctx->reply, consistency_name(is_default ? ctx->host->consistency_default

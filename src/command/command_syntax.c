@@ -153,7 +153,7 @@ static void bracket_close(struct parser *parser, bool is_optional)
     }
     link_last(syntax, outer, result);
     syntax->nodes[result].is_optional = is_optional;
-    syntax->nodes[result].is_multiple = is_multiple;
+    syntax->nodes[result].is_multiple |= is_multiple;
 }
 
 /* `key value [key value ...]`: the words before the bracket become a block that may be repeated. */

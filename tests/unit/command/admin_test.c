@@ -1,0 +1,1057 @@
+/*
+ * admin_test.c — admin and connection commands against a fake host: what they answer in RESP2,
+ * RESP3 and JSON, and what they do to the connection and to the host.
+ *
+ * The texts are those of Redis 7.0 and 7.2 where Redis has the command.
+ */
+#include "test.h"
+
+#include "fake_host.h"
+
+#include "base/assert.h"
+#include "command/admin.h"
+#include "network/protocol_resp.h"
+#include "network/reply.h"
+
+#include <errno.h>
+#include <jansson.h>
+
+enum { NOW_S = 1700000000 };
+static const uint64_t now_ms = NOW_S * 1000ull + 123;
+
+struct fixture {
+    struct fake_host fake;
+    struct conn *conn;
+    struct buffer out;
+    enum command_wait wait;
+    uint64_t wait_until_ms;
+};
+
+static void begin(struct fixture *fixture)
+{
+    *fixture = (struct fixture){ .wait = COMMAND_WAIT_NONE };
+    fake_host_init(&fixture->fake, now_ms);
+    fixture->conn = &fixture->fake.server.conns[0];
+}
+
+static void end(struct fixture *fixture)
+{
+    buffer_free(&fixture->out);
+    fake_host_deinit(&fixture->fake);
+}
+
+static void dispatch(struct command_ctx *ctx)
+{
+    ctx->command = command_lookup(ctx->argv[0]);
+    if (ctx->command == NULL) {
+        command_reply_unknown(ctx->reply, ctx->argv, ctx->argc);
+    } else if (!command_arity_ok(ctx->command, ctx->argc)) {
+        command_reply_arity(ctx->reply, ctx->command);
+    } else {
+        ctx->command->run(ctx);
+    }
+}
+
+/* Runs one command line; returns the encoded reply (valid until the next). */
+static const char *run(struct fixture *fixture, const char *line)
+{
+    struct slice *argv = NULL;
+    int64_t argc = resp_split_line(slice_from(line), &argv);
+    ASSERT(argc > 0);
+    struct reply reply;
+    struct command_stats_delta delta = { 0, 0 };
+    struct command_ctx ctx = {
+        .argv = argv,
+        .argc = (uint32_t)argc,
+        .reply = &reply,
+        .keyspace = &fixture->fake.keyspace,
+        .now_ms = now_ms,
+        .stats = &delta,
+        .host = &fixture->fake.host,
+        .conn = fixture->conn,
+    };
+    fixture->out.size = 0;
+    reply_begin(&reply, fixture->conn->info.protocol, &fixture->out, slice_make(NULL, 0));
+    dispatch(&ctx);
+    fixture->wait = ctx.wait;
+    fixture->wait_until_ms = ctx.wait_until_ms;
+    if (ctx.wait == COMMAND_WAIT_SNAPSHOT) {
+        admin_reply_snapshot(&reply, true);
+    } else if (ctx.wait == COMMAND_WAIT_SYNC) {
+        admin_reply_sync(&reply, false);
+    }
+    reply_end(&reply);
+    buffer_append_byte(&fixture->out, '\0');
+    mem_free(argv);
+    return fixture->out.data;
+}
+
+static void check_text(const char *file, int line, const char *command, const char *got,
+                       const char *wanted)
+{
+    if (strcmp(got, wanted) != 0) {
+        char text[4096];
+        (void)snprintf(text, sizeof(text), "%s\n   got: %.1500s\nwanted: %.1500s", command, got,
+                       wanted);
+        test_fail(file, line, text);
+    }
+}
+
+#define ANSWERS(line, wanted) check_text(__FILE__, __LINE__, line, run(&f, line), wanted)
+#define CONTAINS(line, part) CHECK(strstr(run(&f, line), part) != NULL)
+#define LACKS(line, part) CHECK(strstr(run(&f, line), part) == NULL)
+
+/* ── connection ──────────────────────────────────────────────────────────────────────────────── */
+
+TEST(ping_echo_select)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("PING", "+PONG\r\n");
+    ANSWERS("ping hello", "$5\r\nhello\r\n");
+    ANSWERS("PING a b", "-ERR wrong number of arguments for 'ping' command\r\n");
+    ANSWERS("ECHO hi", "$2\r\nhi\r\n");
+    ANSWERS("ECHO", "-ERR wrong number of arguments for 'echo' command\r\n");
+    ANSWERS("SELECT 0", "+OK\r\n");
+    ANSWERS("SELECT 1", "-ERR DB index is out of range\r\n");
+    ANSWERS("SELECT -1", "-ERR DB index is out of range\r\n");
+    ANSWERS("SELECT abc", "-ERR value is not an integer or out of range\r\n");
+    ANSWERS("SWAPDB 0 0", "+OK\r\n");
+    ANSWERS("SWAPDB a 0", "-ERR invalid first DB index\r\n");
+    ANSWERS("SWAPDB 0 a", "-ERR invalid second DB index\r\n");
+    ANSWERS("SWAPDB 0 99", "-ERR DB index is out of range\r\n");
+    ANSWERS("READONLY", "-ERR This instance has cluster support disabled\r\n");
+    ANSWERS("READWRITE", "-ERR This instance has cluster support disabled\r\n");
+    ANSWERS("ASKING", "-ERR This instance has cluster support disabled\r\n");
+    CHECK(!f.conn->is_closing);
+    ANSWERS("QUIT", "+OK\r\n");
+    CHECK(f.conn->is_closing);
+    end(&f);
+}
+
+static const char no_password[] =
+    "-ERR AUTH <password> called without any password configured for the default user. Are you "
+    "sure your configuration is correct?\r\n";
+static const char wrong_password[] =
+    "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+
+TEST(auth)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("AUTH x", no_password);
+    ANSWERS("AUTH default anything", "+OK\r\n");
+    ANSWERS("AUTH somebody anything", wrong_password);
+    ANSWERS("AUTH a b c", "-ERR syntax error\r\n");
+    f.fake.host.auth_failures = 0;
+    f.fake.host.password = "secret";
+    f.conn->info.authenticated = false;
+    static const char *const wrong[] = { "AUTH secre",        "AUTH secret1",
+                                         "AUTH ''",           "AUTH Secret",
+                                         "AUTH secretsecret", "AUTH default secre",
+                                         "AUTH other secret", "AUTH Default secret" };
+    for (uint32_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        ANSWERS(wrong[i], wrong_password);
+        CHECK(!f.conn->info.authenticated);
+        CHECK_EQ(f.fake.host.auth_failures, i + 1);
+    }
+    ANSWERS("AUTH secret", "+OK\r\n");
+    CHECK(f.conn->info.authenticated);
+    f.conn->info.authenticated = false;
+    ANSWERS("AUTH default secret", "+OK\r\n");
+    CHECK(f.conn->info.authenticated);
+    ANSWERS("RESET", "+RESET\r\n");
+    CHECK(!f.conn->info.authenticated);
+    end(&f);
+}
+
+TEST(hello)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("HELLO 4", "-NOPROTO unsupported protocol version\r\n");
+    ANSWERS("HELLO 1", "-NOPROTO unsupported protocol version\r\n");
+    ANSWERS("HELLO a", "-ERR Protocol version is not an integer or out of range\r\n");
+    ANSWERS("HELLO 2 foo", "-ERR Syntax error in HELLO option 'foo'\r\n");
+    ANSWERS("HELLO 2 AUTH default", "-ERR Syntax error in HELLO option 'AUTH'\r\n");
+    ANSWERS("HELLO 2 SETNAME", "-ERR Syntax error in HELLO option 'SETNAME'\r\n");
+    ANSWERS("HELLO 3 SETNAME 'a b'",
+            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
+    CHECK_EQ(f.conn->info.protocol, PROTOCOL_RESP2);
+    ANSWERS("HELLO", "*16\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.4\r\n"
+                     "$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:1\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n"
+                     "$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
+                     "$14\r\nminidb_version\r\n$5\r\n0.1.0\r\n");
+    CONTAINS("HELLO 3 SETNAME bob", "%8\r\n$6\r\nserver\r\n");
+    CHECK_EQ(f.conn->info.protocol, PROTOCOL_RESP3);
+    ANSWERS("CLIENT GETNAME", "$3\r\nbob\r\n");
+    CONTAINS("HELLO 2", "*16\r\n");
+    ANSWERS("CLIENT GETNAME", "$3\r\nbob\r\n");
+    ANSWERS("CLIENT SETNAME ''", "+OK\r\n");
+    ANSWERS("CLIENT GETNAME", "$-1\r\n");
+    end(&f);
+}
+
+TEST(hello_logs_in)
+{
+    struct fixture f;
+    begin(&f);
+    f.fake.host.password = "secret";
+    f.conn->info.authenticated = false;
+    CONTAINS("HELLO 3", "-NOAUTH HELLO must be called with the client already authenticated");
+    CHECK_EQ(f.conn->info.protocol, PROTOCOL_RESP2);
+    ANSWERS("HELLO 3 AUTH default wrong SETNAME x", wrong_password);
+    CHECK_EQ(f.conn->info.name.size, 0);
+    CHECK_EQ(f.conn->info.protocol, PROTOCOL_RESP2);
+    CONTAINS("HELLO 3 SETNAME x AUTH default secret", "%8\r\n");
+    CHECK(f.conn->info.authenticated);
+    CHECK_EQ(f.conn->info.name.size, 1);
+    end(&f);
+}
+
+TEST(hello_leaves_json_alone)
+{
+    struct fixture f;
+    begin(&f);
+    f.conn->info.protocol = PROTOCOL_JSON;
+    CONTAINS("HELLO 3", "\"success\":true");
+    CHECK_EQ(f.conn->info.protocol, PROTOCOL_JSON);
+    CONTAINS("RESET", "\"RESET\"");
+    CHECK_EQ(f.conn->info.protocol, PROTOCOL_JSON);
+    end(&f);
+}
+
+TEST(reset_makes_the_connection_new)
+{
+    struct fixture f;
+    begin(&f);
+    (void)run(&f, "HELLO 3 SETNAME bob");
+    ANSWERS("CLIENT NO-EVICT on", "+OK\r\n");
+    ANSWERS("CLIENT NO-TOUCH on", "+OK\r\n");
+    ANSWERS("CONSISTENCY any", "+OK\r\n");
+    ANSWERS("CONSISTENCY", "$3\r\nANY\r\n");
+    CHECK(f.conn->info.no_evict && f.conn->info.no_touch);
+    ANSWERS("RESET", "+RESET\r\n");
+    CHECK(!f.conn->info.no_evict && !f.conn->info.no_touch);
+    CHECK_EQ(f.conn->info.protocol, PROTOCOL_RESP2);
+    CHECK_EQ(f.conn->info.name.size, 0);
+    CHECK(f.conn->info.authenticated);
+    ANSWERS("CONSISTENCY", "$6\r\nSTRONG\r\n");
+    end(&f);
+}
+
+TEST(consistency)
+{
+    struct fixture f;
+    begin(&f);
+    f.fake.host.consistency_default = CONSISTENCY_QUORUM;
+    ANSWERS("CONSISTENCY", "$6\r\nQUORUM\r\n");
+    ANSWERS("CONSISTENCY all", "+OK\r\n");
+    ANSWERS("CONSISTENCY", "$3\r\nALL\r\n");
+    ANSWERS("CONSISTENCY weak", "-ERR unknown consistency level, must be ANY, QUORUM, ALL, STRONG "
+                                "or DEFAULT\r\n");
+    CHECK_EQ(f.conn->info.consistency, CONSISTENCY_ALL);
+    ANSWERS("CONSISTENCY DEFAULT", "+OK\r\n");
+    ANSWERS("CONSISTENCY", "$6\r\nQUORUM\r\n");
+    ANSWERS("CONSISTENCY a b", "-ERR wrong number of arguments for 'consistency' command\r\n");
+    end(&f);
+}
+
+/* ── CLIENT ──────────────────────────────────────────────────────────────────────────────────── */
+
+TEST(client_names)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("CLIENT ID", ":1\r\n");
+    ANSWERS("CLIENT ID x", "-ERR wrong number of arguments for 'client|id' command\r\n");
+    ANSWERS("CLIENT FOO", "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.\r\n");
+    ANSWERS("CLIENT", "-ERR wrong number of arguments for 'client' command\r\n");
+    ANSWERS("CLIENT MAINT_NOTIFICATIONS ON",
+            "-ERR unknown subcommand 'MAINT_NOTIFICATIONS'. Try CLIENT HELP.\r\n");
+    ANSWERS("CLIENT SETINFO LIB-NAME redis-py", "+OK\r\n");
+    ANSWERS("CLIENT SETINFO lib-ver 8.0.0", "+OK\r\n");
+    ANSWERS("CLIENT SETINFO lib-x 8", "-ERR Unrecognized option 'lib-x'\r\n");
+    ANSWERS("CLIENT SETINFO lib-ver 'a b'",
+            "-ERR lib-ver cannot contain spaces, newlines or special characters.\r\n");
+    ANSWERS("CLIENT SETNAME 'a b'",
+            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
+    ANSWERS("CLIENT SETNAME \"a\\nb\"",
+            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
+    CONTAINS("CLIENT LIST", " lib-name=redis-py lib-ver=8.0.0\n");
+    char line[CLIENT_NAME_BYTES_MAX + 32];
+    memset(line, 'x', sizeof(line));
+    memcpy(line, "CLIENT SETNAME ", 15);
+    line[15 + CLIENT_NAME_BYTES_MAX] = '\0';
+    ANSWERS(line, "+OK\r\n");
+    line[15 + CLIENT_NAME_BYTES_MAX] = 'x';
+    line[16 + CLIENT_NAME_BYTES_MAX] = '\0';
+    ANSWERS(line, "-ERR Client names cannot be longer than 1024 bytes.\r\n");
+    end(&f);
+}
+
+TEST(client_list)
+{
+    struct fixture f;
+    begin(&f);
+    static const char one[] =
+        "id=1 addr=127.0.0.1:5000 laddr=127.0.0.1:7001 fd=8 name= age=5 idle=0 flags=N db=0 sub=0 "
+        "psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
+        "omem=0 tot-mem=0 events=r cmd=NULL user=default redir=-1 resp=2 lib-name= lib-ver=\n";
+    char wanted[512];
+    (void)snprintf(wanted, sizeof(wanted), "$%zu\r\n%s\r\n", strlen(one), one);
+    ANSWERS("CLIENT INFO", wanted);
+    ANSWERS("CLIENT LIST ID 1", wanted);
+    ANSWERS("CLIENT LIST ID 1 77", wanted);
+    CONTAINS("CLIENT LIST", "id=1 ");
+    CONTAINS("CLIENT LIST", "id=2 ");
+    CONTAINS("CLIENT LIST TYPE normal", "id=2 ");
+    CONTAINS("CLIENT LIST ID 2 1", "\nid=1 ");
+    ANSWERS("CLIENT LIST TYPE pubsub", "$0\r\n\r\n");
+    ANSWERS("CLIENT LIST TYPE replica", "$0\r\n\r\n");
+    ANSWERS("CLIENT LIST TYPE foo", "-ERR Unknown client type 'foo'\r\n");
+    ANSWERS("CLIENT LIST ID abc", "-ERR Invalid client ID\r\n");
+    ANSWERS("CLIENT LIST ID", "-ERR syntax error\r\n");
+    ANSWERS("CLIENT LIST foo", "-ERR syntax error\r\n");
+    ANSWERS("CLIENT LIST ID 99999", "$0\r\n\r\n");
+    f.conn->info.protocol = PROTOCOL_RESP3;
+    CONTAINS("CLIENT LIST", "\r\ntxt:id=1 ");
+    CONTAINS("CLIENT INFO", " resp=3 ");
+    end(&f);
+}
+
+TEST(client_kill)
+{
+    struct fixture f;
+    begin(&f);
+    struct conn *other = &f.fake.server.conns[1];
+    ANSWERS("CLIENT KILL foo", "-ERR No such client\r\n");
+    ANSWERS("CLIENT KILL addr", "-ERR No such client\r\n");
+    ANSWERS("CLIENT KILL ID abc", "-ERR client-id should be greater than 0\r\n");
+    ANSWERS("CLIENT KILL ID 0", "-ERR client-id should be greater than 0\r\n");
+    ANSWERS("CLIENT KILL ID 9999", ":0\r\n");
+    ANSWERS("CLIENT KILL ID 9999 TYPE foo", "-ERR Unknown client type 'foo'\r\n");
+    ANSWERS("CLIENT KILL USER foo", "-ERR No such user 'foo'\r\n");
+    ANSWERS("CLIENT KILL SKIPME maybe", "-ERR syntax error\r\n");
+    ANSWERS("CLIENT KILL ID 1 ADDR", "-ERR syntax error\r\n");
+    ANSWERS("CLIENT KILL TYPE pubsub", ":0\r\n");
+    ANSWERS("CLIENT KILL ADDR 127.0.0.1:5001 MAXAGE 6", ":0\r\n");
+    ANSWERS("CLIENT KILL ID 1", ":0\r\n"); /* skips itself */
+    CHECK(!other->is_killed && !f.conn->is_closing);
+    ANSWERS("CLIENT KILL LADDR 127.0.0.1:7001 MAXAGE 5 USER default TYPE normal", ":1\r\n");
+    CHECK(other->is_killed && !f.conn->is_closing);
+    ANSWERS("CLIENT KILL 127.0.0.1:5001", "-ERR No such client\r\n");
+    ANSWERS("CLIENT KILL ID 1 SKIPME no", ":1\r\n");
+    CHECK(f.conn->is_closing && !f.conn->is_killed);
+    f.conn->is_closing = false;
+    ANSWERS("CLIENT KILL 127.0.0.1:5000", "+OK\r\n");
+    CHECK(f.conn->is_closing);
+    end(&f);
+}
+
+TEST(client_modes)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("CLIENT NO-EVICT maybe", "-ERR syntax error\r\n");
+    ANSWERS("CLIENT REPLY maybe", "-ERR syntax error\r\n");
+    ANSWERS("CLIENT REPLY on", "+OK\r\n");
+    (void)run(&f, "CLIENT REPLY SKIP");
+    CHECK_EQ(f.conn->info.reply_mode, CONN_REPLY_SKIP_NEXT);
+    (void)run(&f, "CLIENT REPLY OFF");
+    CHECK_EQ(f.conn->info.reply_mode, CONN_REPLY_OFF);
+    (void)run(&f, "CLIENT REPLY SKIP");
+    CHECK_EQ(f.conn->info.reply_mode, CONN_REPLY_OFF);
+    (void)run(&f, "CLIENT REPLY ON");
+    CHECK_EQ(f.conn->info.reply_mode, CONN_REPLY_ON);
+    ANSWERS("CLIENT PAUSE -1", "-ERR timeout is negative\r\n");
+    ANSWERS("CLIENT PAUSE abc", "-ERR timeout is not an integer or out of range\r\n");
+    ANSWERS("CLIENT PAUSE 9223372036854775807", "-ERR timeout is out of range\r\n");
+    ANSWERS("CLIENT PAUSE 10 foo", "-ERR CLIENT PAUSE mode must be WRITE or ALL\r\n");
+    CHECK_EQ(f.fake.pause_until_ms, 0);
+    ANSWERS("CLIENT PAUSE 10 write", "+OK\r\n");
+    CHECK_EQ(f.fake.pause_until_ms, now_ms + 10);
+    CHECK(f.fake.pause_writes_only);
+    ANSWERS("CLIENT PAUSE 20", "+OK\r\n");
+    CHECK(!f.fake.pause_writes_only);
+    ANSWERS("CLIENT UNPAUSE", "+OK\r\n");
+    CHECK_EQ(f.fake.pause_until_ms, 0);
+    ANSWERS("CLIENT UNBLOCK abc", "-ERR value is not an integer or out of range\r\n");
+    ANSWERS("CLIENT UNBLOCK 99 foo", "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n");
+    ANSWERS("CLIENT UNBLOCK 99 error", ":0\r\n");
+    ANSWERS("CLIENT TRACKING foo", "-ERR syntax error\r\n");
+    ANSWERS("CLIENT TRACKING off", "+OK\r\n");
+    ANSWERS("CLIENT TRACKING on bcast", "-ERR CLIENT TRACKING is not supported by this server\r\n");
+    ANSWERS("CLIENT TRACKINGINFO",
+            "*6\r\n$5\r\nflags\r\n*1\r\n$3\r\noff\r\n$8\r\nredirect\r\n:-1\r\n"
+            "$8\r\nprefixes\r\n*0\r\n");
+    CONTAINS("CLIENT CACHING yes", "-ERR CLIENT CACHING can be called only when the client is in");
+    ANSWERS("CLIENT GETREDIR", ":-1\r\n");
+    f.conn->info.protocol = PROTOCOL_RESP3;
+    ANSWERS("CLIENT TRACKINGINFO",
+            "%3\r\n$5\r\nflags\r\n~1\r\n$3\r\noff\r\n$8\r\nredirect\r\n:-1\r\n"
+            "$8\r\nprefixes\r\n*0\r\n");
+    end(&f);
+}
+
+/* ── CONFIG ──────────────────────────────────────────────────────────────────────────────────── */
+
+TEST(config)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("CONFIG GET", "-ERR wrong number of arguments for 'config|get' command\r\n");
+    ANSWERS("CONFIG GET nothing", "*0\r\n");
+    ANSWERS("CONFIG GET TIMEOUT", "*2\r\n$7\r\ntimeout\r\n$1\r\n0\r\n");
+    ANSWERS("CONFIG GET max* timeout maxmemory",
+            "*6\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction\r\n"
+            "$7\r\ntimeout\r\n$1\r\n0\r\n");
+    ANSWERS("CONFIG SET a", "-ERR wrong number of arguments for 'config|set' command\r\n");
+    ANSWERS("CONFIG SET a b c", "-ERR syntax error\r\n");
+    ANSWERS("CONFIG SET a b",
+            "-ERR Unknown option or number of arguments for CONFIG SET - 'a'\r\n");
+    ANSWERS("CONFIG SET timeout 1 Timeout 2",
+            "-ERR CONFIG SET failed (possibly related to argument 'Timeout') - duplicate "
+            "parameter\r\n");
+    ANSWERS("CONFIG SET timeout 5 maxmemory bad",
+            "-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - bad value\r\n");
+    ANSWERS("CONFIG GET timeout", "*2\r\n$7\r\ntimeout\r\n$1\r\n0\r\n");
+    ANSWERS("CONFIG SET timeout 5 maxmemory 7", "+OK\r\n");
+    ANSWERS("CONFIG GET timeout", "*2\r\n$7\r\ntimeout\r\n$1\r\n5\r\n");
+    ANSWERS("CONFIG REWRITE", "-ERR The server is running without a config file\r\n");
+    f.fake.can_rewrite = true;
+    ANSWERS("CONFIG REWRITE", "+OK\r\n");
+    f.conn->info.protocol = PROTOCOL_RESP3;
+    ANSWERS("CONFIG GET timeout", "%1\r\n$7\r\ntimeout\r\n$1\r\n5\r\n");
+    end(&f);
+}
+
+TEST(config_resetstat)
+{
+    struct fixture f;
+    begin(&f);
+    command_stats_add(&f.fake.host.command_stats[3], 100, 1);
+    error_stats_add(&f.fake.errors, slice_from("ERR x"));
+    f.fake.host.auth_failures = 3;
+    ANSWERS("CONFIG RESETSTAT", "+OK\r\n");
+    CHECK_EQ(f.fake.host.command_stats[3].calls, 0);
+    CHECK_EQ(f.fake.errors.total, 0);
+    CHECK_EQ(f.fake.errors.count, 0);
+    CHECK_EQ(f.fake.host.auth_failures, 0);
+    CHECK_EQ(f.fake.stat_resets, 1);
+    end(&f);
+}
+
+/* ── INFO, STATS ─────────────────────────────────────────────────────────────────────────────── */
+
+TEST(info_has_the_fields_that_software_parses)
+{
+    static const char *const fields[] = {
+        "\r\nredis_version:7.2.4\r\n",
+        "\r\nredis_mode:standalone\r\n",
+        "\r\nminidb_version:0.1.0\r\n",
+        "\r\nrole:master\r\n",
+        "\r\nconnected_slaves:0\r\n",
+        "\r\nloading:0\r\n",
+        "\r\nasync_loading:0\r\n",
+        "\r\nmaxmemory:0\r\n",
+        "\r\nmaxmemory_policy:noeviction\r\n",
+        "\r\nused_memory:1536\r\nused_memory_human:1.50K\r\n",
+        "\r\nused_memory_rss:3072\r\n",
+        "\r\nused_memory_peak:2048\r\n",
+        "\r\nmem_fragmentation_ratio:2.00\r\n",
+        "\r\ncluster_enabled:0\r\n",
+        "\r\nrdb_bgsave_in_progress:0\r\n",
+        "\r\nrdb_last_save_time:1699999999\r\n",
+        "\r\nrdb_last_bgsave_status:ok\r\n",
+        "\r\nrdb_changes_since_last_save:0\r\n",
+        "\r\naof_enabled:1\r\n",
+        "\r\naof_rewrite_in_progress:0\r\n",
+        "\r\naof_last_write_status:ok\r\n",
+        "\r\nuptime_in_seconds:90061\r\nuptime_in_days:1\r\n",
+        "\r\nconnected_clients:2\r\n",
+        "\r\nblocked_clients:0\r\n",
+        "\r\nmaxclients:10000\r\n",
+        "\r\ninstantaneous_ops_per_sec:0\r\n",
+        "\r\ntotal_commands_processed:0\r\n",
+        "\r\nkeyspace_hits:0\r\nkeyspace_misses:0\r\n",
+        "\r\nexpired_keys:0\r\n",
+        "\r\nevicted_keys:0\r\n",
+        "\r\ntcp_port:7001\r\n",
+        "\r\nrun_id:1b8e2f7601b7d66c5d234706e2ee75b0593f26f9\r\n",
+        "\r\nused_cpu_sys:0.000000\r\n",
+    };
+    struct fixture f;
+    begin(&f);
+    for (uint32_t i = 0; i < ARRAY_COUNT(fields); i++) {
+        if (strstr(run(&f, "INFO"), fields[i]) == NULL) {
+            test_fail(__FILE__, __LINE__, fields[i]);
+        }
+    }
+    f.conn->info.protocol = PROTOCOL_RESP3;
+    CHECK(run(&f, "INFO")[0] == '=');
+    CONTAINS("INFO", "\r\ntxt:# Server\r\n");
+    end(&f);
+}
+
+TEST(info_sections)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("INFO cluster", "$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n");
+    ANSWERS("INFO nothing", "$0\r\n\r\n");
+    ANSWERS("INFO MODULES", "$11\r\n# Modules\r\n\r\n");
+    CONTAINS("INFO cluster cpu", "# CPU\r\n");
+    CONTAINS("INFO cluster cpu", "\r\n\r\n# Cluster\r\n");
+    LACKS("INFO cluster cpu", "# Server");
+    static const char *const own[] = { "# Raft", "# Gossip", "# Partitions" };
+    for (uint32_t i = 0; i < ARRAY_COUNT(own); i++) {
+        CONTAINS("INFO", own[i]);
+    }
+    CONTAINS("INFO", "# Errorstats");
+    CONTAINS("INFO", "# Modules");
+    LACKS("INFO", "# Commandstats");
+    LACKS("INFO default", "# Latencystats");
+    CONTAINS("INFO default cpu commandstats", "# Commandstats");
+    CONTAINS("INFO all", "# Commandstats");
+    LACKS("INFO all", "# Modules");
+    CONTAINS("INFO everything", "# Modules");
+    CONTAINS("INFO EVERYTHING", "# Latencystats");
+    LACKS("INFO keyspace", "db0");
+    struct slice key = slice_from("k");
+    struct kv *kv = f.fake.keyspace.partitions[keyspace_partition(&f.fake.keyspace, key)];
+    kv_put(kv, key, kv_hash(kv, key), slice_from("v"), now_ms + 1000, 1);
+    ANSWERS("INFO keyspace", "$44\r\n# Keyspace\r\ndb0:keys=1,expires=1,avg_ttl=0\r\n\r\n");
+    end(&f);
+}
+
+TEST(info_statistics)
+{
+    struct fixture f;
+    begin(&f);
+    struct command_stats *get = &f.fake.host.command_stats[command_lookup(slice_from("get"))->id];
+    command_stats_add(get, 3000, 1);
+    command_stats_add(get, 3000, 2);
+    get->failed = 1;
+    error_stats_add(&f.fake.errors, slice_from("WRONGTYPE Operation"));
+    error_stats_add(&f.fake.errors, slice_from("ERR x"));
+    error_stats_add(&f.fake.errors, slice_from("ERR y"));
+    CONTAINS("INFO commandstats", "\r\ncmdstat_get:calls=3,usec=6,usec_per_call=2.00,"
+                                  "rejected_calls=0,failed_calls=1\r\n");
+    CONTAINS("INFO errorstats", "\r\nerrorstat_WRONGTYPE:count=1\r\nerrorstat_ERR:count=2\r\n");
+    CONTAINS("INFO stats", "\r\ntotal_error_replies:3\r\n");
+    CONTAINS("INFO latencystats", "\r\nlatency_percentiles_usec_get:p50=");
+    LACKS("INFO latencystats", "usec_set:");
+    CONTAINS("STATS", "$3\r\nget\r\n*14\r\n$5\r\ncalls\r\n:3\r\n");
+    end(&f);
+}
+
+/* ── COMMAND ─────────────────────────────────────────────────────────────────────────────────── */
+
+TEST(command_info)
+{
+    struct fixture f;
+    begin(&f);
+    static const char strlen_entry[] =
+        "*10\r\n$6\r\nstrlen\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n"
+        "*3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n"
+        "*1\r\n*6\r\n$5\r\nflags\r\n*1\r\n+RO\r\n$12\r\nbegin_search\r\n*4\r\n$4\r\ntype\r\n"
+        "$5\r\nindex\r\n$4\r\nspec\r\n*2\r\n$5\r\nindex\r\n:1\r\n$9\r\nfind_keys\r\n*4\r\n"
+        "$4\r\ntype\r\n$5\r\nrange\r\n$4\r\nspec\r\n*6\r\n$7\r\nlastkey\r\n:0\r\n$7\r\n"
+        "keystep\r\n:1\r\n$5\r\nlimit\r\n:0\r\n*0\r\n";
+    char wanted[1024];
+    (void)snprintf(wanted, sizeof(wanted), "*2\r\n$-1\r\n%s", strlen_entry);
+    ANSWERS("COMMAND INFO foo strlen", wanted);
+    (void)snprintf(wanted, sizeof(wanted), "*1\r\n%s", strlen_entry);
+    ANSWERS("COMMAND INFO STRLEN", wanted);
+    CONTAINS("COMMAND INFO config|get", "$10\r\nconfig|get\r\n:-3\r\n");
+    ANSWERS("COMMAND INFO config|foo", "*1\r\n$-1\r\n");
+    ANSWERS("COMMAND INFO foo|get", "*1\r\n$-1\r\n");
+    CONTAINS("COMMAND INFO memory",
+             "$12\r\nmemory|usage\r\n:-3\r\n*1\r\n+readonly\r\n:2\r\n:2\r\n");
+    char count[32];
+    (void)snprintf(count, sizeof(count), ":%u\r\n", command_count());
+    ANSWERS("COMMAND COUNT", count);
+    (void)snprintf(count, sizeof(count), "*%u\r\n", command_count());
+    CHECK(strncmp(run(&f, "COMMAND"), count, strlen(count)) == 0);
+    CHECK(strncmp(run(&f, "COMMAND INFO"), count, strlen(count)) == 0);
+    ANSWERS("COMMAND FOO", "-ERR unknown subcommand 'FOO'. Try COMMAND HELP.\r\n");
+    end(&f);
+}
+
+TEST(command_list)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("COMMAND LIST foo", "-ERR syntax error\r\n");
+    ANSWERS("COMMAND LIST FILTERBY foo x", "-ERR syntax error\r\n");
+    ANSWERS("COMMAND LIST FILTERBY ACLCAT foo", "*0\r\n");
+    ANSWERS("COMMAND LIST FILTERBY MODULE foo", "*0\r\n");
+    ANSWERS("COMMAND LIST FILTERBY PATTERN GETR*", "*1\r\n$8\r\ngetrange\r\n");
+    CONTAINS("COMMAND LIST FILTERBY ACLCAT connection", "$4\r\nping\r\n");
+    CONTAINS("COMMAND LIST FILTERBY ACLCAT dangerous", "$4\r\nkeys\r\n");
+    LACKS("COMMAND LIST FILTERBY ACLCAT dangerous", "$3\r\nget\r\n");
+    CONTAINS("COMMAND LIST", "$10\r\nconfig|get\r\n");
+    CONTAINS("ACL CAT string", "$6\r\nstrlen\r\n");
+    ANSWERS("ACL CAT foo", "-ERR Unknown category 'foo'\r\n");
+    end(&f);
+}
+
+TEST(command_getkeys)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("COMMAND GETKEYS get a", "*1\r\n$1\r\na\r\n");
+    ANSWERS("COMMAND GETKEYS mset a b c d", "*2\r\n$1\r\na\r\n$1\r\nc\r\n");
+    ANSWERS("COMMAND GETKEYS memory usage k", "*1\r\n$1\r\nk\r\n");
+    ANSWERS("COMMAND GETKEYS object encoding k", "*1\r\n$1\r\nk\r\n");
+    ANSWERS("COMMAND GETKEYS foo x", "-ERR Invalid command specified\r\n");
+    ANSWERS("COMMAND GETKEYS object foo", "-ERR Invalid command specified\r\n");
+    ANSWERS("COMMAND GETKEYS ping", "-ERR The command has no key arguments\r\n");
+    ANSWERS("COMMAND GETKEYS config get x", "-ERR The command has no key arguments\r\n");
+    ANSWERS("COMMAND GETKEYS strlen a b",
+            "-ERR Invalid number of arguments specified for command\r\n");
+    ANSWERS("COMMAND GETKEYS", "-ERR wrong number of arguments for 'command|getkeys' command\r\n");
+    ANSWERS("COMMAND GETKEYSANDFLAGS mset a b", "*1\r\n*2\r\n$1\r\na\r\n*2\r\n+OW\r\n+update\r\n");
+    end(&f);
+}
+
+TEST(command_docs)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("COMMAND DOCS foo", "*0\r\n");
+    CONTAINS("COMMAND DOCS strlen",
+             "$9\r\narguments\r\n*1\r\n*6\r\n$4\r\nname\r\n$3\r\nkey\r\n$4\r\ntype\r\n$3\r\nkey\r\n"
+             "$14\r\nkey_spec_index\r\n:0\r\n");
+    CONTAINS("COMMAND DOCS config", "$11\r\nsubcommands\r\n");
+    CONTAINS("COMMAND DOCS config|get", "*2\r\n$10\r\nconfig|get\r\n");
+    f.conn->info.protocol = PROTOCOL_RESP3;
+    CONTAINS("COMMAND DOCS time", "%1\r\n$4\r\ntime\r\n%4\r\n$7\r\nsummary\r\n");
+    char count[32];
+    (void)snprintf(count, sizeof(count), "%%%u\r\n", command_count());
+    CHECK(strncmp(run(&f, "COMMAND DOCS"), count, strlen(count)) == 0);
+    end(&f);
+}
+
+/* ── server ──────────────────────────────────────────────────────────────────────────────────── */
+
+TEST(time_role_lastsave)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("TIME", "*2\r\n$10\r\n1700000000\r\n$6\r\n123000\r\n");
+    ANSWERS("ROLE", "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n");
+    ANSWERS("LASTSAVE", ":1699999999\r\n");
+    end(&f);
+}
+
+TEST(snapshots)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("SAVE", "+OK\r\n");
+    CHECK_EQ(f.wait, COMMAND_WAIT_SNAPSHOT);
+    ANSWERS("BGSAVE foo", "-ERR syntax error\r\n");
+    CHECK_EQ(f.fake.snapshots, 1);
+    ANSWERS("BGSAVE", "+Background saving started\r\n");
+    ANSWERS("BGSAVE schedule", "+Background saving started\r\n");
+    ANSWERS("SNAPSHOT", "+Background saving started\r\n");
+    ANSWERS("BGREWRITEAOF", "+Background append only file rewriting started\r\n");
+    CHECK_EQ(f.fake.snapshots, 5);
+    f.fake.snapshot_result = -EALREADY;
+    ANSWERS("SAVE", "-ERR Background save already in progress\r\n");
+    CHECK_EQ(f.wait, COMMAND_WAIT_NONE);
+    ANSWERS("BGSAVE", "-ERR Background save already in progress\r\n");
+    ANSWERS("BGREWRITEAOF", "-ERR Background append only file rewriting already in progress\r\n");
+    f.fake.snapshot_result = -ENOSPC;
+    ANSWERS("BGSAVE", "-ERR the snapshot could not be started: No space left on device\r\n");
+    end(&f);
+}
+
+TEST(shutdown)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("SHUTDOWN foo", "-ERR syntax error\r\n");
+    ANSWERS("SHUTDOWN NOSAVE SAVE", "-ERR syntax error\r\n");
+    ANSWERS("SHUTDOWN SAVE NOSAVE", "-ERR syntax error\r\n");
+    ANSWERS("SHUTDOWN ABORT NOW", "-ERR syntax error\r\n");
+    ANSWERS("SHUTDOWN ABORT", "-ERR No shutdown in progress.\r\n");
+    CHECK_EQ(f.fake.shutdowns, 0);
+    f.fake.shutdown_result = -EIO;
+    ANSWERS("SHUTDOWN", "-ERR Errors trying to SHUTDOWN. Check logs.\r\n");
+    CHECK(!f.conn->is_killed);
+    f.fake.shutdown_result = 0;
+    (void)run(&f, "SHUTDOWN NOSAVE NOW FORCE");
+    CHECK_EQ(f.fake.shutdowns, 2);
+    CHECK_EQ(f.fake.shutdown_how, HOST_SHUTDOWN_NOSAVE);
+    CHECK(f.fake.shutdown_now);
+    CHECK(f.conn->is_killed);
+    end(&f);
+}
+
+TEST(redis_replication)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("WAIT 0 0", ":0\r\n");
+    ANSWERS("WAIT 3 100000", ":0\r\n");
+    ANSWERS("WAIT a 0", "-ERR value is not an integer or out of range\r\n");
+    ANSWERS("WAIT 0 a", "-ERR timeout is not an integer or out of range\r\n");
+    ANSWERS("WAIT 0 -1", "-ERR timeout is negative\r\n");
+    ANSWERS("WAITAOF 2 0 0", "-ERR value is out of range, must be between 0 and 1\r\n");
+    ANSWERS("WAITAOF 1 -1 0", "-ERR value is out of range, must be positive\r\n");
+    ANSWERS("WAITAOF 1 0 -1", "-ERR timeout is negative\r\n");
+    ANSWERS("WAITAOF 1 0 0", "*2\r\n:1\r\n:0\r\n");
+    CHECK_EQ(f.wait, COMMAND_WAIT_NONE);
+    f.fake.facts.aof_sequence = 1;
+    ANSWERS("WAITAOF 0 0 0", "*2\r\n:0\r\n:0\r\n");
+    CHECK_EQ(f.wait, COMMAND_WAIT_NONE);
+    (void)run(&f, "WAITAOF 1 0 0");
+    CHECK_EQ(f.wait, COMMAND_WAIT_SYNC);
+    CHECK_EQ(f.wait_until_ms, 0);
+    (void)run(&f, "WAITAOF 1 0 50");
+    CHECK_EQ(f.wait_until_ms, now_ms + 50);
+    ANSWERS("REPLICAOF NO ONE", "+OK\r\n");
+    ANSWERS("SLAVEOF no one", "+OK\r\n");
+    ANSWERS("REPLICAOF a b", "-ERR Invalid master port\r\n");
+    ANSWERS("REPLICAOF a 70000", "-ERR Invalid master port\r\n");
+    CONTAINS("REPLICAOF a 6379", "-ERR minidb cannot replicate a Redis server");
+    ANSWERS("FAILOVER", "-ERR FAILOVER requires connected replicas.\r\n");
+    ANSWERS("FAILOVER ABORT", "-ERR No failover in progress.\r\n");
+    ANSWERS("SENTINEL MASTERS",
+            "-ERR unknown command 'SENTINEL', with args beginning with: 'MASTERS' \r\n");
+    ANSWERS("MODULE LIST", "*0\r\n");
+    ANSWERS("MODULE LOAD x", "-ERR minidb has no loadable modules\r\n");
+    end(&f);
+}
+
+TEST(acl)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("ACL WHOAMI", "$7\r\ndefault\r\n");
+    ANSWERS("ACL USERS", "*1\r\n$7\r\ndefault\r\n");
+    ANSWERS("ACL LIST", "*1\r\n$51\r\nuser default on nopass sanitize-payload ~* &* +@all\r\n");
+    ANSWERS("ACL LOG", "*0\r\n");
+    ANSWERS("ACL LOG RESET", "+OK\r\n");
+    ANSWERS("ACL LOG x", "-ERR value is not an integer or out of range\r\n");
+    ANSWERS("ACL GETUSER foo", "$-1\r\n");
+    CONTAINS("ACL GETUSER default", "nopass");
+    ANSWERS("ACL SETUSER x", "-ERR unknown subcommand 'SETUSER'. Try ACL HELP.\r\n");
+    f.fake.host.password = "secret";
+    LACKS("ACL GETUSER default", "nopass");
+    LACKS("ACL GETUSER default", "secret");
+    LACKS("ACL LIST", "secret");
+    end(&f);
+}
+
+TEST(memory)
+{
+    struct fixture f;
+    begin(&f);
+    struct slice key = slice_from("k");
+    struct kv *kv = f.fake.keyspace.partitions[keyspace_partition(&f.fake.keyspace, key)];
+    kv_put(kv, key, kv_hash(kv, key), slice_from("v"), KV_NO_EXPIRY, 42);
+    ANSWERS("MEMORY USAGE", "-ERR wrong number of arguments for 'memory|usage' command\r\n");
+    ANSWERS("MEMORY USAGE nope", "$-1\r\n");
+    CHECK(run(&f, "MEMORY USAGE k")[0] == ':');
+    CHECK(run(&f, "MEMORY USAGE k SAMPLES 5")[0] == ':');
+    ANSWERS("MEMORY USAGE k SAMPLES", "-ERR syntax error\r\n");
+    ANSWERS("MEMORY USAGE k SAMPLES a", "-ERR value is not an integer or out of range\r\n");
+    ANSWERS("MEMORY USAGE k SAMPLES -1", "-ERR syntax error\r\n");
+    ANSWERS("MEMORY PURGE", "+OK\r\n");
+    CONTAINS("MEMORY DOCTOR", "empty or uses very little");
+    CONTAINS("DEBUG OBJECT k", "encoding:embstr serializedlength:2 ");
+    CONTAINS("DEBUG OBJECT k", " version:42 ");
+    ANSWERS("DEBUG OBJECT nope", "-ERR no such key\r\n");
+    end(&f);
+}
+
+TEST(debug)
+{
+    struct fixture f;
+    begin(&f);
+    static const char zeros[] = "+0000000000000000000000000000000000000000\r\n";
+    ANSWERS("DEBUG DIGEST", zeros);
+    ANSWERS("DEBUG DIGEST-VALUE nope", "*1\r\n+0000000000000000000000000000000000000000\r\n");
+    char before[64];
+    for (uint32_t i = 0; i < 100; i++) {
+        char text[16];
+        (void)snprintf(text, sizeof(text), "key%u", i);
+        struct slice key = slice_from(text);
+        struct kv *kv = f.fake.keyspace.partitions[keyspace_partition(&f.fake.keyspace, key)];
+        kv_put(kv, key, kv_hash(kv, key), key, KV_NO_EXPIRY, i + 1);
+        if (i == 98) {
+            (void)snprintf(before, sizeof(before), "%s", run(&f, "DEBUG DIGEST"));
+            CHECK(strcmp(before, zeros) != 0);
+        }
+    }
+    CHECK(strcmp(run(&f, "DEBUG DIGEST"), before) != 0);
+    struct slice last = slice_from("key99");
+    struct kv *kv = f.fake.keyspace.partitions[keyspace_partition(&f.fake.keyspace, last)];
+    kv_put(kv, last, kv_hash(kv, last), last, now_ms, 200);
+    ANSWERS("DEBUG DIGEST", before); /* expired: as if it were not there */
+    ANSWERS("DEBUG SLEEP 0.5", "+OK\r\n");
+    CHECK_EQ(f.fake.slept_ms, 500);
+    ANSWERS("DEBUG SLEEP 1e300", "+OK\r\n");
+    CHECK_EQ(f.fake.slept_ms, 60500);
+    ANSWERS("DEBUG SLEEP a", "-ERR value is not a valid float\r\n");
+    ANSWERS("DEBUG SET-ACTIVE-EXPIRE 0", "+OK\r\n");
+    CHECK(!f.fake.is_expire_active);
+    CHECK(run(&f, "DEBUG JMAP")[0] == '-');
+    ANSWERS("DEBUG SEGFAULT", "-ERR unknown subcommand 'SEGFAULT'. Try DEBUG HELP.\r\n");
+    f.fake.host.debug = HOST_DEBUG_LOCAL;
+    ANSWERS("DEBUG SET-ACTIVE-EXPIRE 1", "+OK\r\n");
+    (void)snprintf(f.conn->info.address, sizeof(f.conn->info.address), "10.0.0.1:5000");
+    CONTAINS("DEBUG DIGEST", "-ERR DEBUG command not allowed.");
+    f.fake.host.debug = HOST_DEBUG_NO;
+    (void)snprintf(f.conn->info.address, sizeof(f.conn->info.address), "127.0.0.1:5000");
+    CONTAINS("DEBUG DIGEST", "-ERR DEBUG command not allowed.");
+    end(&f);
+}
+
+/* ── SLOWLOG, LATENCY ────────────────────────────────────────────────────────────────────────── */
+
+TEST(slowlog_commands)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("SLOWLOG LEN", ":0\r\n");
+    ANSWERS("SLOWLOG GET", "*0\r\n");
+    struct slice words[] = { slice_from("SET"), slice_from("k"), slice_from("v") };
+    struct slowlog_record record = { .argv = words,
+                                     .argc = 3,
+                                     .time_s = NOW_S,
+                                     .usec = 12345,
+                                     .address = "127.0.0.1:5000",
+                                     .client_name = slice_from("bob") };
+    slowlog_add(&f.fake.slowlog, &record);
+    record.argc = 1;
+    slowlog_add(&f.fake.slowlog, &record);
+    ANSWERS("SLOWLOG LEN", ":2\r\n");
+    static const char newest[] = "*1\r\n*6\r\n:1\r\n:1700000000\r\n:12345\r\n*1\r\n$3\r\nSET\r\n"
+                                 "$14\r\n127.0.0.1:5000\r\n$3\r\nbob\r\n";
+    ANSWERS("SLOWLOG GET 1", newest);
+    CONTAINS("SLOWLOG GET -1", "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n");
+    ANSWERS("SLOWLOG GET -2", "-ERR count should be greater than or equal to -1\r\n");
+    ANSWERS("SLOWLOG GET abc", "-ERR count should be greater than or equal to -1\r\n");
+    ANSWERS("SLOWLOG RESET", "+OK\r\n");
+    ANSWERS("SLOWLOG LEN", ":0\r\n");
+    ANSWERS("SLOWLOG FOO", "-ERR unknown subcommand 'FOO'. Try SLOWLOG HELP.\r\n");
+    CONTAINS("SLOWLOG HELP", "+SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+    end(&f);
+}
+
+TEST(latency_commands)
+{
+    struct fixture f;
+    begin(&f);
+    CONTAINS("LATENCY DOCTOR", "disabled");
+    ANSWERS("LATENCY LATEST", "*0\r\n");
+    f.fake.latency.threshold_ms = 10;
+    latency_event_add(&f.fake.latency, "command", NOW_S - 10, 9);
+    latency_event_add(&f.fake.latency, "command", NOW_S - 9, 30);
+    latency_event_add(&f.fake.latency, "command", NOW_S - 9, 20);
+    latency_event_add(&f.fake.latency, "command", NOW_S - 5, 15);
+    latency_event_add(&f.fake.latency, "aof-fsync", NOW_S - 1, 100);
+    ANSWERS("LATENCY LATEST", "*2\r\n*4\r\n$7\r\ncommand\r\n:1699999995\r\n:15\r\n:30\r\n"
+                              "*4\r\n$9\r\naof-fsync\r\n:1699999999\r\n:100\r\n:100\r\n");
+    ANSWERS("LATENCY HISTORY command",
+            "*2\r\n*2\r\n:1699999991\r\n:30\r\n*2\r\n:1699999995\r\n:15\r\n");
+    ANSWERS("LATENCY HISTORY nothing", "*0\r\n");
+    CONTAINS("LATENCY DOCTOR", "1. command: 2 latency spikes (average 22 ms, worst all time 30 ms, "
+                               "last 5 seconds ago).");
+    CONTAINS("LATENCY GRAPH command", "command - high 30 ms, low 15 ms (all time high 30 ms)\n");
+    CONTAINS("LATENCY GRAPH command", "\n# \n# \n##\n##\nfrom 9 to 5 seconds ago\n");
+    ANSWERS("LATENCY GRAPH foo", "-ERR No samples available for event 'foo'\r\n");
+    ANSWERS("LATENCY RESET foo command", ":1\r\n");
+    CONTAINS("LATENCY LATEST", "*1\r\n*4\r\n$9\r\naof-fsync\r\n");
+    ANSWERS("LATENCY RESET", ":1\r\n");
+    ANSWERS("LATENCY LATEST", "*0\r\n");
+    end(&f);
+}
+
+TEST(latency_histogram)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("LATENCY HISTOGRAM", "*0\r\n");
+    struct command_stats *get = &f.fake.host.command_stats[command_lookup(slice_from("get"))->id];
+    struct command_stats *set = &f.fake.host.command_stats[command_lookup(slice_from("set"))->id];
+    command_stats_add(get, 300, 1);
+    command_stats_add(get, 900, 1);
+    command_stats_add(get, 5000 * 4, 4);
+    command_stats_add(set, 33000, 1);
+    static const char get_part[] = "$3\r\nget\r\n*4\r\n$5\r\ncalls\r\n:6\r\n$14\r\nhistogram_usec"
+                                   "\r\n*4\r\n:1\r\n:2\r\n:8\r\n:6\r\n";
+    char wanted[256];
+    (void)snprintf(wanted, sizeof(wanted), "*2\r\n%s", get_part);
+    ANSWERS("LATENCY HISTOGRAM get foo get", wanted);
+    ANSWERS("LATENCY HISTOGRAM set", "*2\r\n$3\r\nset\r\n*4\r\n$5\r\ncalls\r\n:1\r\n"
+                                     "$14\r\nhistogram_usec\r\n*2\r\n:66\r\n:1\r\n");
+    ANSWERS("LATENCY HISTOGRAM foo", "*0\r\n");
+    CONTAINS("LATENCY HISTOGRAM", get_part);
+    f.conn->info.protocol = PROTOCOL_RESP3;
+    CONTAINS("LATENCY HISTOGRAM", "%2\r\n$3\r\nget\r\n%2\r\n$5\r\ncalls\r\n");
+    end(&f);
+}
+
+/* ── the cluster ─────────────────────────────────────────────────────────────────────────────── */
+
+TEST(cluster_is_disabled)
+{
+    struct fixture f;
+    begin(&f);
+    static const char disabled[] = "-ERR This instance has cluster support disabled\r\n";
+    ANSWERS("CLUSTER", "-ERR wrong number of arguments for 'cluster' command\r\n");
+    ANSWERS("CLUSTER INFO", disabled);
+    ANSWERS("CLUSTER nodes", disabled);
+    ANSWERS("CLUSTER SLOTS", disabled);
+    ANSWERS("CLUSTER SHARDS", disabled);
+    ANSWERS("CLUSTER KEYSLOT a", disabled);
+    ANSWERS("CLUSTER HELP", disabled);
+    ANSWERS("CLUSTER KEYSLOT", "-ERR wrong number of arguments for 'cluster|keyslot' command\r\n");
+    ANSWERS("CLUSTER FOO", "-ERR unknown subcommand 'FOO'. Try CLUSTER HELP.\r\n");
+    end(&f);
+}
+
+TEST(cluster_of_one)
+{
+    struct fixture f;
+    begin(&f);
+    f.conn->info.protocol = PROTOCOL_JSON;
+    CONTAINS("NODES", "[{\"id\":\"node1\",\"address\":\"127.0.0.1:7001\",\"cluster_port\":8001,"
+                      "\"role\":\"leader\",\"state\":\"ALIVE\"");
+    CONTAINS("LEADER", "{\"leader\":\"node1\",\"address\":\"127.0.0.1:7001\",\"term\":1}");
+    CONTAINS("LEADER foo", "\"term\":1,\"partition\":11}"); /* slot 12182 of 16 partitions */
+    CONTAINS("ROUTE foo", "{\"slot\":12182,\"partition\":11,\"leader\":\"node1\","
+                          "\"address\":\"127.0.0.1:7001\",\"state\":\"OK\","
+                          "\"replicas\":[\"node1\"]}");
+    CONTAINS("REPLICAS foo", "[{\"id\":\"node1\",\"address\":\"127.0.0.1:7001\",\"role\":"
+                             "\"leader\",\"state\":\"ALIVE\",\"applied_index\":9,\"lag\":1}]");
+    CONTAINS("SHARDS", "{\"partition\":15,\"slots\":[15360,16383],\"leader\":\"node1\"");
+    CONTAINS("RING", "\"points_count\":2,\"nodes\":[{\"id\":\"node1\",\"virtual_nodes\":128,"
+                     "\"partitions_led\":16,\"share\":1");
+    CONTAINS("RING", "\"points\":[]");
+    CONTAINS("RING 5", "\"points\":[[\"5\",\"node1\"],[\"18446744073709551615\",\"node1\"]]");
+    CONTAINS("RING -1", "value is not an integer");
+    CONTAINS("LEADER a b", "wrong number of arguments for 'leader' command");
+    f.fake.partition.leader = -1;
+    CONTAINS("LEADER", "{\"leader\":null,\"address\":null,\"term\":1}");
+    end(&f);
+}
+
+/* ── every reply of every protocol ───────────────────────────────────────────────────────────── */
+
+/* Counts one RESP value; returns what follows it, or NULL when it is malformed. */
+static const char *resp_skip(const char *at, const char *end)
+{
+    int64_t values = 1;
+    while (values > 0 && at < end) {
+        const char *line_end = strstr(at, "\r\n");
+        if (line_end == NULL) {
+            return NULL;
+        }
+        int64_t number = strtoll(at + 1, NULL, 10);
+        char type = *at;
+        at = line_end + 2;
+        values--;
+        if (strchr("*~%", type) != NULL) {
+            values += number < 0 ? 0 : number * (type == '%' ? 2 : 1);
+        } else if (strchr("$=", type) != NULL) {
+            at += number < 0 ? 0 : number + 2;
+        } else if (strchr("+-:,#_", type) == NULL) {
+            return NULL;
+        }
+    }
+    return values == 0 && at <= end ? at : NULL;
+}
+
+TEST(every_command_answers_one_value_in_every_protocol)
+{
+    static const char *const lines[] = {
+        "HELLO",
+        "CLIENT LIST",
+        "CLIENT INFO",
+        "CLIENT TRACKINGINFO",
+        "CLIENT HELP",
+        "CONFIG GET *",
+        "CONFIG HELP",
+        "INFO everything",
+        "COMMAND",
+        "COMMAND DOCS",
+        "COMMAND LIST",
+        "COMMAND HELP",
+        "COMMAND INFO",
+        "STATS",
+        "MEMORY STATS",
+        "MEMORY DOCTOR",
+        "MEMORY HELP",
+        "MEMORY MALLOC-STATS",
+        "LATENCY DOCTOR",
+        "LATENCY LATEST",
+        "LATENCY HISTOGRAM",
+        "LATENCY GRAPH command",
+        "LATENCY HISTORY command",
+        "LATENCY HELP",
+        "SLOWLOG GET",
+        "SLOWLOG HELP",
+        "ACL GETUSER default",
+        "ACL LIST",
+        "ACL CAT",
+        "ACL CAT read",
+        "ACL HELP",
+        "MODULE LIST",
+        "MODULE HELP",
+        "LOLWUT",
+        "LOLWUT VERSION 5",
+        "NODES",
+        "LEADER",
+        "LEADER k",
+        "ROUTE k",
+        "REPLICAS k",
+        "SHARDS",
+        "RING 10",
+        "DEBUG HELP",
+        "TIME",
+        "ROLE",
+        "DEBUG DIGEST-VALUE a b",
+        "WAITAOF 0 0 0",
+        "COMMAND GETKEYSANDFLAGS mset a b c d",
+    };
+    static const enum protocol protocols[] = { PROTOCOL_RESP2, PROTOCOL_RESP3, PROTOCOL_JSON };
+    struct fixture f;
+    begin(&f);
+    f.fake.latency.threshold_ms = 1;
+    latency_event_add(&f.fake.latency, "command", NOW_S - 10, 9);
+    for (uint32_t id = 0; id < command_count(); id++) {
+        command_stats_add(&f.fake.host.command_stats[id], id * 1000u, 1 + id);
+    }
+    struct slice words[] = { slice_from("SET"), slice_from("k") };
+    struct slowlog_record record = { .argv = words, .argc = 2, .address = "a" };
+    slowlog_add(&f.fake.slowlog, &record);
+    for (uint32_t p = 0; p < ARRAY_COUNT(protocols); p++) {
+        for (uint32_t i = 0; i < ARRAY_COUNT(lines); i++) {
+            f.conn->info.protocol = protocols[p];
+            const char *text = run(&f, lines[i]);
+            const char *end_of_text = text + f.out.size - 1;
+            bool ok = false;
+            if (protocols[p] == PROTOCOL_JSON) {
+                json_t *parsed = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+                ok = parsed != NULL && json_is_true(json_object_get(parsed, "success"));
+                json_decref(parsed);
+            } else {
+                ok = resp_skip(text, end_of_text) == end_of_text;
+                ok = ok && *text != '-';
+            }
+            if (!ok) {
+                test_fail(__FILE__, __LINE__, lines[i]);
+            }
+        }
+    }
+    end(&f);
+}
+
+TEST_MAIN
