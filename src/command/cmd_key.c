@@ -117,7 +117,8 @@ static bool copy_parse(struct command_ctx *ctx, bool *out_replace)
                 return false;
             }
             if (db < INT32_MIN || db > INT32_MAX) {
-                reply_error(ctx->reply, "ERR value is not an integer or out of range");
+                reply_error(ctx->reply, "ERR value is out of range, value must between -2147483648 "
+                                        "and 2147483647");
                 return false;
             }
             if (db != 0) {

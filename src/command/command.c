@@ -321,7 +321,8 @@ void subcommand_help_command(struct command_ctx *ctx)
     reply_status(ctx->reply, line);
     const struct subcommand *row = NULL;
     for (uint32_t i = 0; (row = command_subcommand_at(ctx->command, i)) != NULL; i++) {
-        (void)snprintf(line, sizeof(line), "%s %s", name_upper(row->name, upper), row->arguments);
+        (void)snprintf(line, sizeof(line), "%s%s%s", name_upper(row->name, upper),
+                       row->arguments[0] != '\0' ? " " : "", row->arguments);
         reply_status(ctx->reply, line);
         (void)snprintf(line, sizeof(line), "    %s", row->summary);
         reply_status(ctx->reply, line);
