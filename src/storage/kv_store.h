@@ -48,7 +48,8 @@ void kv_prefetch_entry(const struct kv *kv, uint64_t hash);
 const struct kv_entry *kv_find(const struct kv *kv, struct slice key, uint64_t hash,
                                uint64_t now_ms);
 /* Inserts or replaces.  `value` may point into the entry being replaced.  expire_ms: absolute
- * milliseconds since 1970 or KV_NO_EXPIRY; 48 bits.  version: 48 bits. */
+ * milliseconds since 1970 or KV_NO_EXPIRY; 48 bits (more is cut to the greatest).  version: 48
+ * bits. */
 void kv_put(struct kv *kv, struct slice key, uint64_t hash, struct slice value, uint64_t expire_ms,
             uint64_t version);
 /* As kv_put, and the value counts as modified in place (OBJECT ENCODING answers "raw", as Redis
@@ -62,7 +63,8 @@ bool kv_set_expiry(struct kv *kv, struct slice key, uint64_t hash, uint64_t expi
 bool kv_delete(struct kv *kv, struct slice key, uint64_t hash);
 /* Removes all.  The memory is given back in steps of kv_reclaim (nothing pauses). */
 void kv_clear(struct kv *kv);
-/* Frees up to `budget` entries left behind by kv_clear; true while more is left. */
+/* Frees up to `budget` entries left behind by kv_clear and by ended views; true while more is
+ * left.  To be called now and then: nothing else frees them. */
 bool kv_reclaim(struct kv *kv, uint32_t budget);
 
 /* ── entries ─────────────────────────────────────────────────────────────────────────────────── */
@@ -118,7 +120,9 @@ void kv_view_end(struct kv_view *view);
 
 /* The leader asks what is due, proposes an EXPIRE entry with these hashes, and every replica drops
  * at apply what is really expired.  Collecting is a hint and changes no contents: what was
- * collected and not dropped (the proposal was lost) is handed out again after KV_EXPIRY_RETRY_MS. */
+ * collected and not dropped (the proposal was lost) is handed out again after KV_EXPIRY_RETRY_MS.
+ * Work is bounded: it may return less than `max` though more is due; kv_expiry_next_ms <= now_ms
+ * says so. */
 enum { KV_EXPIRY_RETRY_MS = 1000 };
 uint32_t kv_expiry_collect(struct kv *kv, uint64_t now_ms, uint64_t *out_hashes, uint32_t max);
 /* A lower bound for the next time kv_expiry_collect may return something; UINT64_MAX: never. */
