@@ -376,8 +376,8 @@ TEST(close_during_iteration)
         CHECK(!closed[at]);
         received += 1;
         int victim = at;
-        for (int i = 0; i < CLIENTS && open > 0; i++) { /* itself and the farthest other */
-            victim = (at + CLIENTS / 2 + i) % CLIENTS;
+        for (int i = 1; i < CLIENTS && open > 0; i++) { /* itself and the next in line */
+            victim = (at + i) % CLIENTS;
             if (!closed[victim] && victim != at) {
                 closed[victim] = true;
                 open -= 1;
