@@ -57,6 +57,7 @@ struct batch {
 
 struct aof {
     struct io *io;
+    bool in_memory; /* there are no files: what is flushed is durable */
     enum aof_sync sync;
     struct batch batches[2];
     unsigned filling; /* batches[filling] is appended to; the other one is in flight */
@@ -99,6 +100,7 @@ static void mark_step(struct aof *aof, uint64_t now_ns);
 static void fail(struct aof *aof, int64_t result, const char *what);
 static bool marks_skip(struct slice *left);
 static bool flight_syncs(const struct aof *aof);
+static void memory_flight(struct aof *aof);
 
 static struct batch *batch_filling(struct aof *aof)
 {
@@ -177,6 +179,11 @@ int aof_open(struct io *io, const struct aof_options *options, struct aof **out_
     aof->written_sequence = options->next_sequence;
     aof->synced_sequence = options->next_sequence;
     aof->mark_is_last = true; /* the new segment's header says that all before it is durable */
+    if (options->dir == NULL) {
+        aof->in_memory = true;
+        *out_aof = aof;
+        return 0;
+    }
     int result = aof_segments_init(&aof->segments, io, aof, options->dir, options->identity,
                                    options->segment_bytes);
     if (result == 0) {
@@ -237,8 +244,19 @@ static int close_result(const struct aof *aof)
     return aof->synced_sequence < aof->next_sequence ? -ENOSPC : 0;
 }
 
+static void aof_free(struct aof *aof)
+{
+    buffer_free(&aof->batches[0].bytes);
+    buffer_free(&aof->batches[1].bytes);
+    mem_free(aof);
+}
+
 int aof_close(struct aof *aof)
 {
+    if (aof->in_memory) {
+        aof_free(aof);
+        return 0;
+    }
     drain_events(aof);
     flush_at_close(aof);
     if (aof_failure(aof) == 0 && !aof->mark_is_last && close_result(aof) == 0) {
@@ -248,9 +266,7 @@ int aof_close(struct aof *aof)
     }
     int result = close_result(aof);
     aof_segments_deinit(&aof->segments);
-    buffer_free(&aof->batches[0].bytes);
-    buffer_free(&aof->batches[1].bytes);
-    mem_free(aof);
+    aof_free(aof);
     return result;
 }
 
@@ -339,6 +355,10 @@ void aof_flush(struct aof *aof, uint64_t now_ns)
     if (aof->flight == FLIGHT_DURABLE) {
         flight_land(aof);
     }
+    if (aof->in_memory) {
+        memory_flight(aof);
+        return;
+    }
     mark_step(aof, now_ns);
     sync_step(aof, now_ns);
     if (aof->flight == FLIGHT_STALLED && now_ns >= aof->stalled_until_ns) {
@@ -363,6 +383,18 @@ static void flight_land(struct aof *aof)
         buffer_free(&batch->bytes); /* a burst has passed */
     }
     aof->flight = FLIGHT_NONE;
+}
+
+/* Without files a batch is durable at once. */
+static void memory_flight(struct aof *aof)
+{
+    if (batch_filling(aof)->bytes.size > 0) {
+        aof->written_sequence = aof->next_sequence;
+        aof->synced_sequence = aof->next_sequence;
+        aof->filling ^= 1u;
+        aof->taken = 0;
+        aof->flight = FLIGHT_DURABLE;
+    }
 }
 
 /* False while the batch must wait: for a new segment, for zeros that are being written where it is
@@ -527,7 +559,7 @@ static void sync_done(struct aof *aof, uint64_t now_ns)
 
 static bool mark_is_wanted(const struct aof *aof)
 {
-    return !aof->mark_is_last && aof->flight == FLIGHT_NONE &&
+    return !aof->in_memory && !aof->mark_is_last && aof->flight == FLIGHT_NONE &&
            aof->synced_sequence == aof->next_sequence;
 }
 

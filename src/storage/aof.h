@@ -64,7 +64,7 @@ struct aof_record {
 };
 
 struct aof_options {
-    const char *dir;        /* borrowed for the life of the aof */
+    const char *dir;        /* borrowed for the life of the aof; NULL: in memory only, nothing is kept */
     uint64_t segment_bytes; /* of a new segment: a multiple of 4096, >= 64 KiB */
     enum aof_sync sync;
     uint64_t

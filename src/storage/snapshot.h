@@ -26,12 +26,12 @@ struct snapshot_writer;
 struct snapshot_meta {
     uint64_t identity; /* of the data directory */
     uint32_t group;
-    uint64_t index;    /* last entry applied */
-    uint64_t term;     /* of that entry */
-    uint64_t time_ms;  /* of that entry: the group's clock */
-    uint64_t keys;     /* filled in by the writer and the reader */
-    uint64_t bytes;    /* file size, likewise */
-    uint64_t digest;   /* likewise: over the contents */
+    uint64_t index;   /* last entry applied */
+    uint64_t term;    /* of that entry */
+    uint64_t time_ms; /* of that entry: the group's clock */
+    uint64_t keys;    /* filled in by the writer and the reader */
+    uint64_t bytes;   /* file size, likewise */
+    uint64_t digest;  /* likewise: over the contents */
 };
 
 /* ── writing ─────────────────────────────────────────────────────────────────────────────────── */
@@ -69,18 +69,18 @@ struct snapshot_file { /* a name found in a data directory, not yet verified */
 
 enum snapshot_check {
     SNAPSHOT_GOOD,
-    SNAPSHOT_DAMAGED,  /* a checksum, a count or the digest is wrong, or the file is cut short */
-    SNAPSHOT_FOREIGN,  /* another node's or another data directory's */
-    SNAPSHOT_TOO_NEW,  /* a format version this build does not know */
+    SNAPSHOT_DAMAGED,    /* a checksum, a count or the digest is wrong, or the file is cut short */
+    SNAPSHOT_FOREIGN,    /* another node's or another data directory's */
+    SNAPSHOT_TOO_NEW,    /* a format version this build does not know */
     SNAPSHOT_UNREADABLE, /* the operating system refused: see `error` */
 };
 
 struct snapshot_report {
     enum snapshot_check check;
-    int error;          /* -errno with UNREADABLE */
-    uint64_t offset;    /* where it went wrong */
-    char detail[128];   /* one line for people */
-    char file[64];      /* name without directory */
+    int error;        /* -errno with UNREADABLE */
+    uint64_t offset;  /* where it went wrong */
+    char detail[128]; /* one line for people */
+    char file[64];    /* name without directory */
 };
 
 /* Lists snapshot files, sorted by (group, index descending), into a mem_alloc'd array the caller
@@ -90,6 +90,5 @@ MUST_USE int64_t snapshot_list(struct io *io, const char *dir, bool clean,
 /* Reads and verifies one file; with kv != NULL also loads it into that empty kv (which is left in
  * an undefined state unless GOOD: free it).  `identity` 0 accepts any. */
 enum snapshot_check snapshot_load(struct io *io, const char *dir, const struct snapshot_file *file,
-                                  uint64_t identity, struct kv *kv,
-                                  struct snapshot_meta *out_meta,
+                                  uint64_t identity, struct kv *kv, struct snapshot_meta *out_meta,
                                   struct snapshot_report *out_report);

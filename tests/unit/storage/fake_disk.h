@@ -24,7 +24,7 @@ struct disk_file {
     char name[DISK_NAME_MAX];
     struct buffer bytes;
     int handles;
-    bool locked;
+    int lock; /* handle that holds it; -1: none */
 };
 
 struct disk {
@@ -59,6 +59,16 @@ static inline struct disk_file *disk_find(struct disk *disk, const char *name)
     return NULL;
 }
 
+/* A file that must be there. */
+static inline struct disk_file *disk_need(struct disk *disk, const char *name)
+{
+    struct disk_file *file = disk_find(disk, name);
+    if (file == NULL) {
+        abort();
+    }
+    return file;
+}
+
 static inline struct disk_file *disk_create(struct disk *disk, const char *name)
 {
     for (unsigned i = 0; i < DISK_FILES_MAX; i++) {
@@ -66,7 +76,7 @@ static inline struct disk_file *disk_create(struct disk *disk, const char *name)
         if (!file->exists && file->handles == 0) {
             buffer_free(&file->bytes);
             file->exists = true;
-            file->locked = false;
+            file->lock = -1;
             (void)snprintf(file->name, sizeof(file->name), "%s", name);
             return file;
         }
@@ -200,7 +210,7 @@ static inline int64_t disk_execute(struct disk *disk, struct io_file_op *op)
     case IO_FILE_CLOSE:
         disk->handles[op->file] = -1;
         file->handles -= 1;
-        file->locked = false;
+        file->lock = file->lock == op->file ? -1 : file->lock;
         return 0;
     case IO_FILE_READ:
         return disk_read(file, op->data, op->size, op->offset);
@@ -224,10 +234,10 @@ static inline int64_t disk_execute(struct disk *disk, struct io_file_op *op)
     case IO_FILE_LIST:
         return disk_list(disk, op->path, op->list);
     case IO_FILE_LOCK:
-        if (file->locked) {
+        if (file->lock >= 0 && file->lock != op->file) {
             return -EWOULDBLOCK;
         }
-        file->locked = true;
+        file->lock = op->file;
         return 0;
     case IO_FILE_FREE_SPACE:
         return disk->space == 0 ? INT64_MAX : (int64_t)(disk->space - disk_used(disk));
@@ -350,7 +360,7 @@ static inline void disk_reboot(struct disk *disk)
     }
     for (unsigned i = 0; i < DISK_FILES_MAX; i++) {
         disk->files[i].handles = 0;
-        disk->files[i].locked = false;
+        disk->files[i].lock = -1;
     }
     disk->queued = 0;
     disk->done_count = 0;

@@ -1,0 +1,388 @@
+/*
+ * data_dir.c — the two copies of a directory's identity, and its lock.
+ *
+ * A copy is written to a temporary name, synced, and renamed over the older one, so a crash never
+ * leaves half of one.  Copy (256 bytes, little-endian):
+ *
+ *     0 u64 magic   8 u32 format   12 u32 256   16 u64 generation   24 u64 identity
+ *    32 u64 hash seed   40 u32 partitions   44 u32 flags (1: clean)   48 u64 boots
+ *    56 u64 newest AOF segment   64 16 bytes cluster id   80 64 bytes node id, NUL-padded
+ *   144 zeros   252 u32 CRC-32C of bytes 0..251
+ *
+ * Invariant: after data_dir_write has returned 0 both copies are valid (the first time, and after
+ * one was found damaged, both are written).
+ *
+ * Read next: data_dir.h.
+ */
+#include "storage/data_dir.h"
+
+#include "base/assert.h"
+#include "base/buffer.h"
+#include "base/crc32c.h"
+#include "base/endian.h"
+#include "base/mem.h"
+#include "io/io.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    COPY_BYTES = 256,
+    COPY_CRC_AT = COPY_BYTES - 4,
+    COPY_CLEAN = 1,
+    COPIES = 2,
+    PATH_BYTES_MAX = 4096,
+    NAME_BYTES_MAX = 32,
+};
+
+static const uint64_t COPY_MAGIC = UINT64_C(0x0a4154454d6e694d); /* "MinMETA\n" */
+static const char *const COPY_NAMES[COPIES] = { "meta-a", "meta-b" };
+
+enum copy_check { COPY_GOOD, COPY_MISSING, COPY_BAD, COPY_TOO_NEW, COPY_UNREADABLE };
+
+struct copy {
+    enum copy_check check;
+    uint64_t generation;
+    struct data_dir_meta meta;
+};
+
+struct data_dir {
+    struct io *io;
+    char path[PATH_BYTES_MAX];
+    int lock; /* file; -1: read-only without a lock file */
+    bool read_only;
+    struct copy copies[COPIES];
+};
+
+static int dir_make(struct io *io, const char *path);
+static int64_t lock_take(struct data_dir *dir);
+static int copy_read(struct data_dir *dir, unsigned i);
+static enum data_dir_result judge(struct data_dir *dir, struct data_dir_meta *meta, char *detail,
+                                  size_t detail_size);
+
+static int64_t run(struct data_dir *dir, struct io_file_op op)
+{
+    return io_file_run(dir->io, &op);
+}
+
+static const char *path_of(const struct data_dir *dir, char *to, const char *name)
+{
+    (void)snprintf(to, PATH_BYTES_MAX + NAME_BYTES_MAX, "%s/%s", dir->path, name);
+    return to;
+}
+
+/* ── opening ─────────────────────────────────────────────────────────────────────────────────── */
+
+static enum data_dir_result open_error(char *detail, size_t detail_size, const char *what,
+                                       int64_t error)
+{
+    (void)snprintf(detail, detail_size, "%s: %s", what, strerrordesc_np((int)-error));
+    return DATA_DIR_ERROR;
+}
+
+static enum data_dir_result open_steps(struct data_dir *dir, struct data_dir_meta *meta,
+                                       char *detail, size_t detail_size)
+{
+    int64_t result = dir->read_only ? 0 : dir_make(dir->io, dir->path);
+    if (result < 0) {
+        return open_error(detail, detail_size, "creating the directory", result);
+    }
+    result = lock_take(dir);
+    if (result == -EWOULDBLOCK) {
+        (void)snprintf(detail, detail_size, "another process is using it");
+        return DATA_DIR_LOCKED;
+    }
+    if (result < 0) {
+        return open_error(detail, detail_size, "taking the lock", result);
+    }
+    for (unsigned i = 0; i < COPIES; i++) {
+        result = copy_read(dir, i);
+        if (result < 0) {
+            return open_error(detail, detail_size, COPY_NAMES[i], result);
+        }
+    }
+    return judge(dir, meta, detail, detail_size);
+}
+
+enum data_dir_result data_dir_open(struct io *io, const char *path, bool read_only,
+                                   struct data_dir_meta *meta, struct data_dir **out_dir,
+                                   char *detail, size_t detail_size)
+{
+    ASSERT(detail_size > 0);
+    detail[0] = '\0';
+    size_t size = strlen(path);
+    if (size == 0 || size + NAME_BYTES_MAX >= PATH_BYTES_MAX) {
+        (void)snprintf(detail, detail_size, "its name is empty or too long");
+        return DATA_DIR_ERROR;
+    }
+    struct data_dir *dir = mem_zalloc(sizeof(*dir));
+    dir->io = io;
+    dir->lock = -1;
+    dir->read_only = read_only;
+    memcpy(dir->path, path, size + 1);
+    enum data_dir_result result = open_steps(dir, meta, detail, detail_size);
+    if (result != DATA_DIR_NEW && result != DATA_DIR_EXISTING) {
+        data_dir_close(dir);
+        return result;
+    }
+    *out_dir = dir;
+    return result;
+}
+
+void data_dir_close(struct data_dir *dir)
+{
+    if (dir != NULL) {
+        if (dir->lock >= 0) {
+            (void)run(dir, (struct io_file_op){ .kind = IO_FILE_CLOSE, .file = dir->lock });
+        }
+        mem_free(dir);
+    }
+}
+
+/* Makes the directory and those above it, each made durable in the one it lies in. */
+static int dir_make(struct io *io, const char *path)
+{
+    char prefix[PATH_BYTES_MAX];
+    char parent[PATH_BYTES_MAX] = ".";
+    size_t size = strlen(path);
+    for (size_t i = 1; i <= size; i++) {
+        bool is_end = (path[i] == '/' || path[i] == '\0') && path[i - 1] != '/';
+        if (!is_end) {
+            continue;
+        }
+        memcpy(prefix, path, i);
+        prefix[i] = '\0';
+        struct buffer names = { 0 };
+        struct io_file_op list = { .kind = IO_FILE_LIST, .path = prefix, .list = &names };
+        int64_t listed = io_file_run(io, &list);
+        buffer_free(&names);
+        if (listed == -ENOENT) {
+            struct io_file_op make = { .kind = IO_FILE_MKDIR, .path = prefix };
+            struct io_file_op sync = { .kind = IO_FILE_SYNC_DIR, .path = parent };
+            int64_t result = io_file_run(io, &make);
+            result = result < 0 ? result : io_file_run(io, &sync);
+            if (result < 0) {
+                return (int)result;
+            }
+        }
+        memcpy(parent, prefix, i + 1);
+    }
+    return 0;
+}
+
+static int64_t lock_take(struct data_dir *dir)
+{
+    char path[PATH_BYTES_MAX + NAME_BYTES_MAX];
+    uint32_t flags = dir->read_only ? IO_FILE_RDONLY : IO_FILE_RDWR | IO_FILE_CREATE;
+    int64_t file = run(dir, (struct io_file_op){
+                                .kind = IO_FILE_OPEN,
+                                .path = path_of(dir, path, "lock"),
+                                .flags = flags,
+                            });
+    if (file < 0) {
+        bool never_used = dir->read_only && file == -ENOENT;
+        return never_used ? 0 : file;
+    }
+    dir->lock = (int)file;
+    return run(dir, (struct io_file_op){ .kind = IO_FILE_LOCK, .file = dir->lock });
+}
+
+/* ── reading ─────────────────────────────────────────────────────────────────────────────────── */
+
+static struct copy copy_decode(const char *from, int64_t size)
+{
+    struct copy copy = { .check = COPY_BAD };
+    if (size < COPY_BYTES || load_u64(from) != COPY_MAGIC ||
+        load_u32(from + COPY_CRC_AT) != crc32c(0, from, COPY_CRC_AT)) {
+        return copy;
+    }
+    copy.generation = load_u64(from + 16);
+    if (load_u32(from + 8) > DATA_DIR_FORMAT) {
+        copy.check = COPY_TOO_NEW;
+        return copy;
+    }
+    if (from[80 + DATA_DIR_ID_MAX - 1] != '\0') {
+        return copy;
+    }
+    copy.check = COPY_GOOD;
+    copy.meta = (struct data_dir_meta){
+        .identity = load_u64(from + 24),
+        .hash_seed = load_u64(from + 32),
+        .partitions = load_u32(from + 40),
+        .clean = (load_u32(from + 44) & COPY_CLEAN) != 0,
+        .boots = load_u64(from + 48),
+        .aof_segment = load_u64(from + 56),
+    };
+    memcpy(copy.meta.cluster_id, from + 64, sizeof(copy.meta.cluster_id));
+    memcpy(copy.meta.node_id, from + 80, DATA_DIR_ID_MAX);
+    return copy;
+}
+
+/* < 0 only for what is not about this copy (no descriptors left, no permission). */
+static int copy_read(struct data_dir *dir, unsigned i)
+{
+    char path[PATH_BYTES_MAX + NAME_BYTES_MAX];
+    char bytes[COPY_BYTES] = { 0 };
+    int64_t file = run(dir, (struct io_file_op){
+                                .kind = IO_FILE_OPEN,
+                                .path = path_of(dir, path, COPY_NAMES[i]),
+                                .flags = IO_FILE_RDONLY,
+                            });
+    if (file == -ENOENT) {
+        dir->copies[i].check = COPY_MISSING;
+        return 0;
+    }
+    if (file < 0) {
+        return (int)file;
+    }
+    int64_t got = run(
+        dir, (struct io_file_op){
+                 .kind = IO_FILE_READ, .file = (int)file, .data = bytes, .size = sizeof(bytes) });
+    (void)run(dir, (struct io_file_op){ .kind = IO_FILE_CLOSE, .file = (int)file });
+    dir->copies[i] = copy_decode(bytes, got); /* what cannot be read is bad */
+    return 0;
+}
+
+/* True when the directory holds a log or a snapshot. */
+static bool has_data(struct data_dir *dir)
+{
+    struct buffer names = { 0 };
+    int64_t count =
+        run(dir, (struct io_file_op){ .kind = IO_FILE_LIST, .path = dir->path, .list = &names });
+    bool found = count < 0; /* cannot tell: do not guess */
+    const char *name = names.data;
+    for (int64_t i = 0; i < count && !found; i++, name += strlen(name) + 1) {
+        found = strncmp(name, "aof-", 4) == 0 || strncmp(name, "snap-", 5) == 0;
+    }
+    buffer_free(&names);
+    return found;
+}
+
+static enum data_dir_result judge_none(struct data_dir *dir, char *detail, size_t detail_size)
+{
+    bool both_missing =
+        dir->copies[0].check == COPY_MISSING && dir->copies[1].check == COPY_MISSING;
+    if (!both_missing) {
+        (void)snprintf(detail, detail_size, "neither meta-a nor meta-b is valid");
+        return DATA_DIR_DAMAGED;
+    }
+    if (has_data(dir)) {
+        (void)snprintf(detail, detail_size, "it holds data files but neither meta-a nor meta-b");
+        return DATA_DIR_DAMAGED;
+    }
+    return DATA_DIR_NEW;
+}
+
+static enum data_dir_result judge(struct data_dir *dir, struct data_dir_meta *meta, char *detail,
+                                  size_t detail_size)
+{
+    const struct copy *best = NULL;
+    for (unsigned i = 0; i < COPIES; i++) {
+        const struct copy *copy = &dir->copies[i];
+        if (copy->check == COPY_TOO_NEW) {
+            (void)snprintf(detail, detail_size, "%s was written in a later format", COPY_NAMES[i]);
+            return DATA_DIR_TOO_NEW;
+        }
+        if (copy->check == COPY_GOOD && (best == NULL || copy->generation > best->generation)) {
+            best = copy;
+        }
+    }
+    if (best == NULL) {
+        return judge_none(dir, detail, detail_size);
+    }
+    *meta = best->meta;
+    for (unsigned i = 0; i < COPIES; i++) {
+        if (dir->copies[i].check != COPY_GOOD) {
+            /* The lost copy may have been the newer one: believe nothing good of the last stop. */
+            meta->clean = false;
+            (void)snprintf(detail, detail_size, "%s is %s; the other copy is used", COPY_NAMES[i],
+                           dir->copies[i].check == COPY_MISSING ? "missing" : "damaged");
+        }
+    }
+    return DATA_DIR_EXISTING;
+}
+
+/* ── writing ─────────────────────────────────────────────────────────────────────────────────── */
+
+static void copy_encode(const struct copy *copy, char *to)
+{
+    const struct data_dir_meta *meta = &copy->meta;
+    memset(to, 0, COPY_BYTES);
+    store_u64(to, COPY_MAGIC);
+    store_u32(to + 8, DATA_DIR_FORMAT);
+    store_u32(to + 12, COPY_BYTES);
+    store_u64(to + 16, copy->generation);
+    store_u64(to + 24, meta->identity);
+    store_u64(to + 32, meta->hash_seed);
+    store_u32(to + 40, meta->partitions);
+    store_u32(to + 44, meta->clean ? COPY_CLEAN : 0);
+    store_u64(to + 48, meta->boots);
+    store_u64(to + 56, meta->aof_segment);
+    memcpy(to + 64, meta->cluster_id, sizeof(meta->cluster_id));
+    memcpy(to + 80, meta->node_id, strlen(meta->node_id)); /* the rest of the field is zeros */
+    store_u32(to + COPY_CRC_AT, crc32c(0, to, COPY_CRC_AT));
+}
+
+/* Writes the bytes to a temporary file and gives it the copy's name. */
+static int64_t copy_put(struct data_dir *dir, unsigned i, char *bytes)
+{
+    char path[PATH_BYTES_MAX + NAME_BYTES_MAX];
+    char path_to[PATH_BYTES_MAX + NAME_BYTES_MAX];
+    int64_t file = run(dir, (struct io_file_op){
+                                .kind = IO_FILE_OPEN,
+                                .path = path_of(dir, path, "meta.tmp"),
+                                .flags = IO_FILE_RDWR | IO_FILE_CREATE | IO_FILE_TRUNC,
+                            });
+    if (file < 0) {
+        return file;
+    }
+    int64_t result = run(dir, (struct io_file_op){ .kind = IO_FILE_WRITE,
+                                                   .flags = IO_FILE_THEN_SYNC,
+                                                   .file = (int)file,
+                                                   .data = bytes,
+                                                   .size = COPY_BYTES });
+    (void)run(dir, (struct io_file_op){ .kind = IO_FILE_CLOSE, .file = (int)file });
+    if (result < 0) {
+        return result;
+    }
+    result = run(dir, (struct io_file_op){ .kind = IO_FILE_RENAME,
+                                           .path = path,
+                                           .path_to = path_of(dir, path_to, COPY_NAMES[i]) });
+    if (result < 0) {
+        return result;
+    }
+    return run(dir, (struct io_file_op){ .kind = IO_FILE_SYNC_DIR, .path = dir->path });
+}
+
+static int copy_write(struct data_dir *dir, unsigned i, const struct copy *copy)
+{
+    char bytes[COPY_BYTES];
+    copy_encode(copy, bytes);
+    int64_t result = copy_put(dir, i, bytes);
+    if (result == 0) {
+        dir->copies[i] = *copy;
+    }
+    return (int)result;
+}
+
+int data_dir_write(struct data_dir *dir, const struct data_dir_meta *meta)
+{
+    ASSERT(!dir->read_only);
+    ASSERT(memchr(meta->node_id, '\0', DATA_DIR_ID_MAX) != NULL);
+    const struct copy *copies = dir->copies;
+    bool is_good[COPIES] = { copies[0].check == COPY_GOOD, copies[1].check == COPY_GOOD };
+    uint64_t newest = 0;
+    for (unsigned i = 0; i < COPIES; i++) {
+        newest = is_good[i] && copies[i].generation > newest ? copies[i].generation : newest;
+    }
+    struct copy copy = { .check = COPY_GOOD, .generation = newest + 1, .meta = *meta };
+    unsigned older =
+        is_good[1] && is_good[0] ? copies[0].generation > copies[1].generation : is_good[0];
+    int result = copy_write(dir, older, &copy);
+    if (result < 0 || (is_good[0] && is_good[1])) {
+        return result;
+    }
+    copy.generation += 1;
+    return copy_write(dir, older ^ 1u, &copy);
+}
