@@ -71,3 +71,25 @@ fuzz:                              ## a minute of fuzzing for each tests/fuzz/fu
 	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang fuzz-run
 
 -include $(ROOT_TESTS:=.d) $(FUZZERS:=.d)
+
+# ── simulation ──────────────────────────────────────────────────────────────────────────────────
+# tests/sim/x_sim.c is one program: whole nodes on the simulated machine, `x_sim FIRST_SEED COUNT`.
+SEED  ?= 1
+SEEDS ?= 1000
+SIMS  := $(patsubst tests/sim/%.c,$(B)/sim/%,$(wildcard tests/sim/*_sim.c))
+$(SIMS): $(B)/sim/%: tests/sim/%.c $(root) $(libs) $(B)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -Isrc -MMD -MP $< $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
+.PHONY: sim sim-build sim-list bench
+sim-build: $(SIMS)
+sim-list:
+	@printf '%s\n' $(SIMS)
+sim: $(SIMS)                       ## simulate crashes (SEED=first SEEDS=count)
+	@for s in $(SIMS); do $$s $(SEED) $(SEEDS) || exit 1; done
+
+# ── speed ───────────────────────────────────────────────────────────────────────────────────────
+bench: all                         ## minidb beside redis-server: CPU, memory, start, latency (ARGS=--quick)
+	@tools/deps.sh test
+	@$(PYTHON) bench/bench.py $(ARGS)
+
+-include $(SIMS:=.d)

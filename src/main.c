@@ -1,0 +1,179 @@
+/*
+ * main.c — the server program: options, signals, and the loop.
+ *
+ * Exit status: 0 after a clean stop; 1 when it cannot start or the disk failed; 2 for wrong usage;
+ * 3 from --check when the data directory is damaged.
+ */
+#include "check.h"
+#include "config.h"
+#include "io/io.h"
+#include "log.h"
+#include "node.h"
+#include "version.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2 };
+
+static int serve(struct config *config);
+static int check(int argc, char **argv);
+
+/* What a signal handler can reach: the only mutable state outside the node. */
+static volatile sig_atomic_t stop_signals;
+static struct io *signal_io;
+
+static void print(FILE *to, const struct buffer *text)
+{
+    (void)fwrite(text->data, 1, text->size, to);
+}
+
+static void print_version(void)
+{
+    printf("minidb %s (%s), Redis %s commands, allocator %s, compiler %s\n", MINIDB_VERSION,
+           MINIDB_REVISION, REDIS_COMPAT_VERSION, mem_allocator_name(), __VERSION__);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc >= 2 && strcmp(argv[1], "--check") == 0) {
+        return check(argc - 2, argv + 2);
+    }
+    struct config config = { 0 };
+    struct buffer text = { 0 };
+    enum config_outcome outcome = config_load(argc, argv, environ, &config, &text);
+    int status = EXIT_SUCCESS;
+    switch (outcome) {
+    case CONFIG_SERVE:
+        (void)fwrite(config.warnings.data, 1, config.warnings.size, stderr);
+        status = serve(&config);
+        break;
+    case CONFIG_CHECK:
+        printf("the configuration is valid\n");
+        break;
+    case CONFIG_HELP:
+        config_help(&text);
+        print(stdout, &text);
+        break;
+    case CONFIG_HELP_DOCS:
+        config_docs(&text);
+        print(stdout, &text);
+        break;
+    case CONFIG_VERSION:
+        print_version();
+        break;
+    case CONFIG_BAD_USAGE:
+    case CONFIG_BAD:
+        (void)fprintf(stderr, "minidb: %.*s\n", (int)text.size, text.data);
+        status = outcome == CONFIG_BAD_USAGE ? EXIT_USAGE : EXIT_FAILURE;
+        break;
+    }
+    buffer_free(&text);
+    config_deinit(&config);
+    return status;
+}
+
+/* ── serving ─────────────────────────────────────────────────────────────────────────────────── */
+
+static void on_stop_signal(int signal_number)
+{
+    (void)signal_number;
+    if (++stop_signals > 2) {
+        _exit(EXIT_FAILURE); /* asked three times: go, as a crash would */
+    }
+    io_wake(signal_io);
+}
+
+static void catch_signals(struct io *io)
+{
+    signal_io = io;
+    struct sigaction action = { .sa_handler = on_stop_signal };
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
+}
+
+static int run(struct node *node)
+{
+    for (;;) {
+        int status = node_run_once(node);
+        if (status <= 0) {
+            return status;
+        }
+        if (stop_signals > 0) {
+            node_stop(node);
+        }
+    }
+}
+
+static int serve(struct config *config)
+{
+    struct log_options options = {
+        .level = config->log_level,
+        .format = config->log_format,
+        .file = config->log_file,
+        .fd = STDERR_FILENO,
+    };
+    struct log *log = NULL;
+    int status = log_open(&options, &log);
+    if (status < 0) {
+        (void)fprintf(stderr, "minidb: cannot open the log %s: %s\n", config->log_file,
+                      strerror(-status));
+        return EXIT_FAILURE;
+    }
+    struct io *io = io_epoll_new();
+    static struct node node; /* large: not for the stack */
+    char error[512] = "";
+    status = node_start(&node, config, io, log, error, sizeof(error));
+    if (status < 0) {
+        log_flush(log, 1000);
+        (void)fprintf(stderr, "minidb: %s\n", error);
+    } else {
+        catch_signals(io);
+        status = run(&node);
+    }
+    if (status < 0 && node.is_serving) {
+        log_flush(log, 1000);
+        _exit(EXIT_FAILURE); /* the disk failed: nothing may be written after that */
+    }
+    node_deinit(&node);
+    io_free(io);
+    log_close(log);
+    return status < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* ── --check DIR [--records] [--json] ────────────────────────────────────────────────────────── */
+
+static int check(int argc, char **argv)
+{
+    const char *dir = NULL;
+    bool records = false;
+    bool json = false;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--records") == 0) {
+            records = true;
+        } else if (strcmp(argv[i], "--json") == 0) {
+            json = true;
+        } else if (argv[i][0] != '-' && dir == NULL) {
+            dir = argv[i];
+        } else {
+            dir = NULL;
+            break;
+        }
+    }
+    if (dir == NULL) {
+        (void)fprintf(stderr, "usage: minidb --check DIR [--records] [--json]\n");
+        return EXIT_USAGE;
+    }
+    struct io *io = io_epoll_new();
+    struct buffer out = { 0 };
+    int status = check_run(io, dir, records, json, &out);
+    print(stdout, &out);
+    buffer_free(&out);
+    io_free(io);
+    return status;
+}

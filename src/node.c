@@ -1,0 +1,424 @@
+/*
+ * node.c — see node.h.  Order: the loop, housekeeping, start, stop.
+ */
+#include "node.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "io/io.h"
+#include "log.h"
+#include "recovery.h"
+#include "version.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+enum {
+    NS_PER_MS = 1000000,
+    STOP_WAIT_MS = 10000, /* a clean stop waits this long for clients to take their answers */
+    EVENTS_MAX = 1024,    /* taken in one iteration, so that the disk is served in between */
+};
+
+static void handle_events(struct node *node);
+static uint64_t next_deadline_ns(const struct node *node);
+static void housekeeping(struct node *node, uint64_t now_ns);
+static void reclaim(struct node *node);
+static bool stop_is_complete(struct node *node);
+
+/* ── the loop ────────────────────────────────────────────────────────────────────────────────── */
+
+int node_run_once(struct node *node)
+{
+    struct shard *shard = &node->shard;
+    shard_tick(shard);
+    handle_events(node);
+    shard_apply_durable(shard);
+    pipeline_resume(&node->pipeline);
+    struct conn *conn = NULL;
+    while ((conn = server_next_resumable(node->server)) != NULL) {
+        pipeline_read(&node->pipeline, conn);
+    }
+    uint64_t now_ns = io_clock_ns(node->io);
+    if (now_ns >= node->next_tick_ns || node->has_more_due) {
+        housekeeping(node, now_ns);
+    }
+    reclaim(node);
+    (void)snapshots_step(&node->snapshots);
+    aof_flush(shard->aof, now_ns);
+    shard_apply_durable(shard); /* in memory only: durable at once */
+    pipeline_answer_waiting(&node->pipeline);
+    server_flush(node->server);
+    if (aof_failure(shard->aof) != 0) {
+        log_event(node->log, LOG_ERROR, "log_failed", LOG_STR("what", aof_failure_what(shard->aof)),
+                  LOG_ERRNO("error", aof_failure(shard->aof)));
+        return aof_failure(shard->aof);
+    }
+    if (node->is_stopping && stop_is_complete(node)) {
+        return 0;
+    }
+    io_wait(node->io, next_deadline_ns(node));
+    return 1;
+}
+
+static void handle_events(struct node *node)
+{
+    struct io_event event;
+    for (uint32_t i = 0; i < EVENTS_MAX && io_next(node->io, &event); i++) {
+        if (event.owner == node->shard.aof) {
+            aof_on_event(node->shard.aof, &event);
+            shard_apply_durable(&node->shard);
+        } else if (event.kind != IO_EVENT_WAKE && event.owner == node->snapshots.writer) {
+            snapshot_writer_on_event(node->snapshots.writer, &event);
+        } else if (event.kind != IO_EVENT_WAKE && server_owns(node->server, &event)) {
+            struct conn *conn = server_on_event(node->server, &event);
+            if (conn != NULL) {
+                pipeline_read(&node->pipeline, conn);
+            }
+        }
+    }
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t next_deadline_ns(const struct node *node)
+{
+    const struct snapshots *snapshots = &node->snapshots;
+    bool has_work =
+        server_has_work(node->server) || node->has_more_due || node->reclaim_left > 0;
+    bool has_slice = snapshots->is_running && !shard_is_busy(&node->shard) &&
+                     snapshot_writer_state(snapshots->writer) != SNAPSHOT_WAITING;
+    if (has_work || has_slice) {
+        return 0;
+    }
+    uint64_t deadline_ns = earlier(node->next_tick_ns, aof_deadline_ns(node->shard.aof));
+    uint64_t resume_ms = pipeline_deadline_ms(&node->pipeline);
+    if (resume_ms != UINT64_MAX) {
+        uint64_t now_ms = node->shard.now_ms;
+        uint64_t left_ms = resume_ms > now_ms ? resume_ms - now_ms : 0;
+        deadline_ns = earlier(deadline_ns, node->shard.now_sampled_ns + left_ms * NS_PER_MS);
+    }
+    return deadline_ns;
+}
+
+uint16_t node_port(const struct node *node)
+{
+    return server_port(node->server);
+}
+
+/* ── housekeeping ────────────────────────────────────────────────────────────────────────────── */
+
+static void sample_rates(struct node *node, uint64_t now_ns)
+{
+    struct node_rates *rates = &node->rates;
+    uint64_t passed_ns = now_ns - rates->sampled_ns;
+    if (passed_ns < 1000000000u) {
+        return;
+    }
+    const struct server_stats *stats = server_stats(node->server);
+    uint64_t commands = node->pipeline.commands_processed;
+    uint64_t expired = keyspace_stats(&node->shard.keyspace).expired;
+    uint64_t passed_ms = passed_ns / NS_PER_MS;
+    rates->commands_per_second = (commands - rates->commands) * 1000 / passed_ms;
+    rates->bytes_in_per_second = (stats->bytes_in - rates->bytes_in) * 1000 / passed_ms;
+    rates->bytes_out_per_second = (stats->bytes_out - rates->bytes_out) * 1000 / passed_ms;
+    rates->expired_per_second_x100 = (expired - rates->expired) * 100000 / passed_ms;
+    rates->commands = commands;
+    rates->bytes_in = stats->bytes_in;
+    rates->bytes_out = stats->bytes_out;
+    rates->expired = expired;
+    rates->sampled_ns = now_ns;
+}
+
+static void sample_memory(struct node *node)
+{
+    mem_stats_refresh();
+    node->memory_used = mem_allocated_bytes();
+    if (node->memory_used > node->memory_peak) {
+        node->memory_peak = node->memory_used;
+    }
+    uint64_t limit = node->config->maxmemory;
+    node->is_over_memory = limit != 0 && node->memory_used > limit;
+}
+
+static void note_disk_full(struct node *node)
+{
+    bool is_full = aof_is_full(node->shard.aof);
+    if (is_full != node->was_full) {
+        node->was_full = is_full;
+        log_event(node->log, is_full ? LOG_ERROR : LOG_INFO, is_full ? "disk_full" : "disk_has_room",
+                  LOG_STR("writes", is_full ? "refused" : "accepted"));
+    }
+}
+
+/* The meta file names the newest segment, so that a missing last file is noticed at start. */
+static void note_segment(struct node *node)
+{
+    uint64_t segment = aof_stats(node->shard.aof).segment_number;
+    if (node->data_dir == NULL || segment == node->segment_recorded) {
+        return;
+    }
+    node->meta.aof_segment = segment;
+    int written = data_dir_write(node->data_dir, &node->meta);
+    if (written == 0) {
+        node->segment_recorded = segment;
+    } else {
+        log_event(node->log, LOG_WARN, "meta_write_failed", LOG_ERRNO("error", written));
+    }
+}
+
+/* Frees a bounded number of entries that FLUSHALL left behind, one partition at a time. */
+static void reclaim(struct node *node)
+{
+    struct keyspace *keyspace = &node->shard.keyspace;
+    while (node->reclaim_left > 0) {
+        if (kv_reclaim(keyspace->partitions[node->reclaim_left - 1], RECLAIM_BATCH)) {
+            return;
+        }
+        node->reclaim_left--;
+    }
+}
+
+static void housekeeping(struct node *node, uint64_t now_ns)
+{
+    struct shard *shard = &node->shard;
+    bool may_expire = node->is_expiry_active && !node->is_stopping && !aof_is_full(shard->aof) &&
+                      node->pipeline.pause_until_ms == 0;
+    node->has_more_due = may_expire && shard_propose_expiry(shard);
+    if (now_ns < node->next_tick_ns) {
+        return;
+    }
+    node->reclaim_left = shard->keyspace.count; /* look again at each partition */
+    node->next_tick_ns = now_ns + 1000000000u / node->config->hz;
+    server_tick(node->server, shard->now_ms);
+    sample_rates(node, now_ns);
+    sample_memory(node);
+    note_disk_full(node);
+    note_segment(node);
+}
+
+/* ── start ───────────────────────────────────────────────────────────────────────────────────── */
+
+static void make_identity(struct node *node)
+{
+    struct data_dir_meta *meta = &node->meta;
+    *meta = (struct data_dir_meta){
+        .identity = io_random(node->io) | 1,
+        .hash_seed = io_random(node->io),
+        .partitions = node->config->partitions,
+    };
+    (void)snprintf(meta->node_id, sizeof(meta->node_id), "%s", node->config->node_id);
+    for (size_t i = 0; i < sizeof(meta->cluster_id); i += sizeof(uint64_t)) {
+        uint64_t random = io_random(node->io);
+        memcpy(meta->cluster_id + i, &random, sizeof(random));
+    }
+}
+
+/* Locks and reads the data directory, or makes it. */
+static int open_data_dir(struct node *node, char *error, size_t error_size)
+{
+    const char *path = node->config->data_dir;
+    char detail[256] = "";
+    enum data_dir_result result = data_dir_open(node->io, path, /* read_only= */ false, &node->meta,
+                                                &node->data_dir, detail, sizeof(detail));
+    switch (result) {
+    case DATA_DIR_NEW:
+        make_identity(node);
+        return 0;
+    case DATA_DIR_EXISTING:
+        break;
+    case DATA_DIR_LOCKED:
+        (void)snprintf(error, error_size, "%s: another process uses this data directory", path);
+        return -EBUSY;
+    case DATA_DIR_DAMAGED:
+    case DATA_DIR_TOO_NEW:
+    case DATA_DIR_ERROR:
+        (void)snprintf(error, error_size, "%s: %s", path, detail);
+        return -EINVAL;
+    }
+    if (strcmp(node->meta.node_id, node->config->node_id) != 0) {
+        (void)snprintf(error, error_size, "%s: belongs to node '%s', not to '%s' (see --node-id)",
+                       path, node->meta.node_id, node->config->node_id);
+        return -EINVAL;
+    }
+    if (node->meta.partitions != node->config->partitions) {
+        (void)snprintf(error, error_size,
+                       "%s: was made with %u partitions, not %u (see --partitions)", path,
+                       node->meta.partitions, node->config->partitions);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int recover(struct node *node, char *error, size_t error_size)
+{
+    struct recovery_options options = {
+        .dir = node->config->data_dir,
+        .salvage = node->config->recover == RECOVER_SALVAGE,
+        .sync = node->config->appendfsync,
+        .segment_bytes = node->config->aof_segment_size,
+        .meta = &node->meta,
+    };
+    struct recovery_result result;
+    int status = recovery_run(node->io, node->log, &options, &node->shard, &result, error,
+                              error_size);
+    if (status < 0) {
+        return status;
+    }
+    struct kv_stats stats = keyspace_stats(&node->shard.keyspace);
+    log_event(node->log, LOG_INFO, "recovered", LOG_U64("keys", stats.keys),
+              LOG_U64("snapshots", result.snapshots), LOG_U64("log_records", result.records),
+              LOG_U64("damaged_partitions", node->shard.damaged_count),
+              LOG_BOOL("clean_stop", node->meta.clean), LOG_U64("took_ms", result.took_ms));
+    node->meta.boots++;
+    node->meta.clean = false;
+    node->meta.aof_segment = aof_stats(node->shard.aof).segment_number;
+    node->segment_recorded = node->meta.aof_segment;
+    status = data_dir_write(node->data_dir, &node->meta);
+    if (status < 0) {
+        (void)snprintf(error, error_size, "%s: cannot write: %s", node->config->data_dir,
+                       strerror(-status));
+    }
+    return status;
+}
+
+/* Without persistence the log lives in memory: written and durable are the same. */
+static int open_memory(struct node *node)
+{
+    struct aof_options options = { .sync = AOF_SYNC_NO, .next_sequence = 1, .next_segment = 1 };
+    return aof_open(node->io, &options, &node->shard.aof);
+}
+
+static int listen_all(struct node *node, char *error, size_t error_size)
+{
+    const struct config *config = node->config;
+    struct server_options options = {
+        .clients_max = config->maxclients,
+        .now_ms = node->shard.now_ms,
+        .auth_required = config->requirepass[0] != '\0',
+        .output_limit_bytes = config->client_output_limit,
+        .idle_timeout_s = config->timeout,
+    };
+    uint32_t limit = io_connections_limit(node->io, config->maxclients);
+    if (limit < config->maxclients) {
+        options.clients_max = limit;
+        log_event(node->log, LOG_WARN, "maxclients_reduced", LOG_U64("wanted", config->maxclients),
+                  LOG_U64("maxclients", limit), LOG_STR("reason", "descriptor limit (ulimit -n)"));
+    }
+    node->server = server_new(node->io, &options);
+    for (uint32_t i = 0; i < config->host.count; i++) {
+        int status = server_listen(node->server, config->host.items[i], config->port);
+        if (status < 0) {
+            (void)snprintf(error, error_size, "cannot listen on %s port %u: %s",
+                           config->host.items[i], config->port, strerror(-status));
+            return status;
+        }
+        log_event(node->log, LOG_INFO, "listening", LOG_STR("host", config->host.items[i]),
+                  LOG_U64("port", server_port(node->server)));
+    }
+    return 0;
+}
+
+static void make_run_id(struct node *node)
+{
+    for (size_t i = 0; i < sizeof(node->run_id) - 1; i++) {
+        node->run_id[i] = "0123456789abcdef"[io_random(node->io) & 15];
+    }
+    node->run_id[sizeof(node->run_id) - 1] = '\0';
+}
+
+int node_start(struct node *node, struct config *config, struct io *io, struct log *log,
+               char *error, size_t error_size)
+{
+    *node = (struct node){ .config = config, .io = io, .log = log, .is_expiry_active = true };
+    node->started_ms = io_wall_ms(io);
+    make_run_id(node);
+    log_event(log, LOG_INFO, "starting", LOG_STR("version", MINIDB_VERSION),
+              LOG_STR("node_id", config->node_id), LOG_STR("data_dir", config->data_dir),
+              LOG_STR("io", io_backend_name(io)));
+    int status = 0;
+    if (config->appendonly) {
+        status = open_data_dir(node, error, error_size);
+    } else {
+        make_identity(node);
+        log_event(log, LOG_WARN, "no_persistence",
+                  LOG_STR("meaning", "all data is gone when this process ends"));
+    }
+    if (status < 0) {
+        return status;
+    }
+    meter_init(&node->meter, config->slowlog_log_slower_than, config->slowlog_max_len,
+               config->latency_monitor_threshold);
+    shard_init(&node->shard, io, config->partitions, node->meta.hash_seed, &node->meter);
+    node->has_shard = true;
+    status = config->appendonly ? recover(node, error, error_size) : open_memory(node);
+    if (status == 0) {
+        status = listen_all(node, error, error_size);
+    }
+    if (status < 0) {
+        return status;
+    }
+    snapshots_init(&node->snapshots, &node->shard, log,
+                   config->appendonly ? config->data_dir : NULL, node->meta.identity,
+                   config->snapshot_log_size);
+    pipeline_init(&node->pipeline, node);
+    host_init(node);
+    sample_memory(node);
+    node->is_serving = true;
+    log_event(log, LOG_INFO, "ready", LOG_U64("took_ms", io_wall_ms(io) - node->started_ms));
+    return 0;
+}
+
+/* ── stop ────────────────────────────────────────────────────────────────────────────────────── */
+
+void node_stop(struct node *node)
+{
+    if (node->is_stopping) {
+        return;
+    }
+    node->is_stopping = true;
+    node->stop_deadline_ns = io_clock_ns(node->io) + (uint64_t)STOP_WAIT_MS * NS_PER_MS;
+    server_stop_accepting(node->server);
+    log_event(node->log, LOG_INFO, "stopping");
+}
+
+static bool stop_is_complete(struct node *node)
+{
+    if (node->stop_waits_snapshot && node->snapshots.is_running) {
+        return false;
+    }
+    bool is_idle = !shard_is_busy(&node->shard) && !server_has_work(node->server);
+    return is_idle || io_clock_ns(node->io) >= node->stop_deadline_ns;
+}
+
+void node_deinit(struct node *node)
+{
+    bool is_clean = false;
+    if (node->is_serving) {
+        pipeline_deinit(&node->pipeline);
+        snapshots_deinit(&node->snapshots);
+    }
+    if (node->has_shard) {
+        if (node->shard.aof != NULL) {
+            bool was_failed = aof_failure(node->shard.aof) != 0;
+            is_clean = aof_close(node->shard.aof) == 0 && !was_failed && node->is_stopping;
+        }
+        shard_deinit(&node->shard);
+        meter_deinit(&node->meter);
+    }
+    if (node->server != NULL) {
+        server_free(node->server);
+    }
+    if (node->data_dir != NULL) {
+        if (is_clean) {
+            node->meta.clean = true;
+            is_clean = data_dir_write(node->data_dir, &node->meta) == 0;
+        }
+        data_dir_close(node->data_dir);
+    }
+    if (node->is_serving) {
+        log_event(node->log, LOG_INFO, "stopped", LOG_BOOL("clean", is_clean));
+    }
+}

@@ -1,0 +1,80 @@
+/*
+ * node.h — one minidb node: everything it is made of, and its loop.
+ *
+ * node_run_once is the whole program: take what happened, let each machine take its step, start
+ * one gathered disk write, send.  It makes no system call of its own and keeps nothing outside this
+ * struct, so the simulator runs whole nodes in one thread on a simulated machine.
+ *
+ *   reap       io_next: connections parse and propose; the disk reports what is durable
+ *   apply      durable entries run and are answered
+ *   step       housekeeping, expiry, a slice of the snapshot
+ *   write      aof_flush: everything proposed in this iteration, one write, one sync
+ *   send       server_flush
+ *   sleep      io_wait, until something happens or is due
+ *
+ * Read next: pipeline.h, shard.h, recovery.h.
+ */
+#pragma once
+
+#include "command/host.h"
+#include "config.h"
+#include "meter.h"
+#include "pipeline.h"
+#include "shard.h"
+#include "snapshots.h"
+#include "storage/data_dir.h"
+
+struct io;
+struct log;
+
+/* Rates, sampled by housekeeping. */
+struct node_rates {
+    uint64_t sampled_ns;
+    uint64_t commands, bytes_in, bytes_out, expired;
+    uint64_t commands_per_second, bytes_in_per_second, bytes_out_per_second;
+    uint64_t expired_per_second_x100;
+};
+
+struct node {
+    struct config *config; /* borrowed */
+    struct io *io;         /* borrowed */
+    struct log *log;       /* borrowed; NULL: none */
+    struct data_dir *data_dir; /* NULL without persistence */
+    struct data_dir_meta meta;
+    struct server *server;
+    struct meter meter;
+    struct shard shard;
+    struct pipeline pipeline;
+    struct snapshots snapshots;
+    struct host host;
+    struct node_rates rates;
+    bool has_shard, is_serving;
+    bool is_over_memory;
+    bool is_expiry_active;      /* DEBUG SET-ACTIVE-EXPIRE */
+    bool has_more_due;          /* expiry was cut short by its bound */
+    uint32_t reclaim_left;      /* partitions that may hold flushed entries to free */
+    bool was_full;              /* disk full, as last logged */
+    bool is_stopping;           /* a clean stop has begun */
+    bool stop_waits_snapshot;   /* SHUTDOWN SAVE */
+    uint64_t stop_deadline_ns;
+    uint64_t next_tick_ns;
+    uint64_t started_ms;
+    uint64_t memory_used, memory_peak;
+    uint64_t segment_recorded;  /* newest AOF segment that the meta file names */
+    char run_id[41];
+};
+
+/* Opens the data directory, recovers, listens.  < 0: `error` says why in one line. */
+MUST_USE int node_start(struct node *node, struct config *config, struct io *io, struct log *log,
+                        char *error, size_t error_size);
+/* One iteration; sleeps at its end when there is nothing to do.  1: goes on.  0: a clean stop is complete.
+ * < 0: the disk failed and the process must end (the log says what). */
+MUST_USE int node_run_once(struct node *node);
+/* Begins a clean stop: no new connections or requests; what is under way is finished. */
+void node_stop(struct node *node);
+/* Frees everything; after a clean stop marks the data directory clean. */
+void node_deinit(struct node *node);
+uint16_t node_port(const struct node *node);
+
+/* host.c: fills in node->host. */
+void host_init(struct node *node);

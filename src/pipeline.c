@@ -1,0 +1,605 @@
+/*
+ * pipeline.c — see pipeline.h.  Order: reading, dispatch, the four ways, holding, waiting.
+ */
+#include "pipeline.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "io/io.h"
+#include "node.h"
+
+/* One request on its way: just read, or kept from earlier (then it has a ticket). */
+struct staged {
+    struct conn *conn;
+    const struct slice *argv;
+    uint32_t argc;
+    struct slice id;               /* JSON id to echo, when not deferred yet */
+    bool has_ticket;
+    uint64_t ticket;
+    const struct command *command; /* NULL: unknown */
+    struct key_place place;
+    bool is_metered; /* was timed by itself */
+    bool has_run;    /* a read that ran and shares the batch's time */
+};
+
+/* SAVE and WAITAOF: an answer that waits for the disk. */
+struct waiting_answer {
+    struct waiting_answer *next;
+    struct conn *conn;
+    uint64_t ticket;
+    enum command_wait wait;
+    uint64_t sequence;    /* WAIT_SYNC: the log position that must be on the platter */
+    uint64_t round;       /* WAIT_SNAPSHOT: number of the round waited for */
+    uint64_t until_ms;    /* 0: no limit */
+};
+
+static void dispatch(struct pipeline *pipeline, struct staged *staged);
+static bool must_hold(const struct pipeline *pipeline, const struct staged *staged);
+static void hold(struct pipeline *pipeline, struct staged *staged);
+static void set_hold(struct pipeline *pipeline, enum pipeline_hold reason, bool on);
+
+void pipeline_init(struct pipeline *pipeline, struct node *node)
+{
+    *pipeline = (struct pipeline){
+        .node = node,
+        .shard = &node->shard,
+        .server = node->server,
+    };
+}
+
+void pipeline_deinit(struct pipeline *pipeline)
+{
+    late_request_free(pipeline->barrier);
+    buffer_free(&pipeline->captured);
+    while (pipeline->held_first != NULL) {
+        struct late_request *next = pipeline->held_first->next;
+        late_request_free(pipeline->held_first);
+        pipeline->held_first = next;
+    }
+    while (pipeline->waiting != NULL) {
+        struct waiting_answer *next = pipeline->waiting->next;
+        mem_free(pipeline->waiting);
+        pipeline->waiting = next;
+    }
+}
+
+/* ── reading ─────────────────────────────────────────────────────────────────────────────────── */
+
+/* Looks the command up and touches the bucket of its first key. */
+static void stage(struct pipeline *pipeline, struct staged *staged)
+{
+    staged->command = command_lookup(staged->argv[0]);
+    staged->place.is_known = false;
+    if (staged->command == NULL || staged->command->first_key != 1 || staged->argc < 2) {
+        return;
+    }
+    struct keyspace *keyspace = &pipeline->shard->keyspace;
+    staged->place.partition = keyspace_partition(keyspace, staged->argv[1]);
+    if ((staged->command->flags & COMMAND_WRITE) != 0) {
+        return; /* hashed and touched at apply */
+    }
+    struct kv *kv = keyspace->partitions[staged->place.partition];
+    staged->place.hash = kv_hash(kv, staged->argv[1]);
+    staged->place.is_known = true;
+    kv_prefetch_bucket(kv, staged->place.hash);
+}
+
+/* Takes up to a batch of requests.  Stops behind one after which the rest may have to wait, or be
+ * read under another protocol. */
+static uint32_t take_batch(struct pipeline *pipeline, struct conn *conn, struct staged *batch)
+{
+    uint32_t count = 0;
+    struct request request;
+    while (count < PIPELINE_BATCH && conn_next_request(conn, &request)) {
+        struct staged *staged = &batch[count++];
+        staged->conn = conn;
+        staged->argv = request.argv;
+        staged->argc = request.argc;
+        staged->id = request.id;
+        staged->has_ticket = false;
+        staged->has_run = false;
+        stage(pipeline, staged);
+        const struct command *command = staged->command;
+        if (command == NULL || command->spread == SPREAD_EFFECTS ||
+            (command->flags & (COMMAND_WRITE | COMMAND_READ)) == 0) {
+            break;
+        }
+    }
+    return count;
+}
+
+/* The reads of a batch share the time it took. */
+static void meter_batch(struct pipeline *pipeline, const struct staged *batch, uint32_t count,
+                        uint64_t start_ns)
+{
+    uint64_t took_ns = io_clock_ns(pipeline->node->io) - start_ns;
+    for (uint32_t i = 0; i < count; i++) {
+        if (batch[i].has_run) {
+            meter_share(pipeline->shard->meter, batch[i].command, took_ns, count);
+        }
+    }
+}
+
+void pipeline_read(struct pipeline *pipeline, struct conn *conn)
+{
+    struct staged batch[PIPELINE_BATCH];
+    const struct keyspace *keyspace = &pipeline->shard->keyspace;
+    uint32_t count = 0;
+    while ((count = take_batch(pipeline, conn, batch)) > 0) {
+        uint64_t start_ns = io_clock_ns(pipeline->node->io);
+        for (uint32_t i = 0; i < count; i++) {
+            if (batch[i].place.is_known) {
+                kv_prefetch_entry(keyspace->partitions[batch[i].place.partition],
+                                  batch[i].place.hash);
+            }
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            if (UNLIKELY(must_hold(pipeline, &batch[i]))) {
+                hold(pipeline, &batch[i]);
+            } else {
+                dispatch(pipeline, &batch[i]);
+            }
+        }
+        meter_batch(pipeline, batch, count, start_ns);
+        if (aof_stats(pipeline->shard->aof).pending_bytes > AOF_PENDING_BYTES_MAX) {
+            set_hold(pipeline, HOLD_LOG, true);
+        }
+    }
+    conn_input_end(conn);
+}
+
+/* ── dispatch ────────────────────────────────────────────────────────────────────────────────── */
+
+/* Opens the answer to a request, wherever its place is. */
+static struct reply *answer_begin(const struct staged *staged)
+{
+    return staged->has_ticket ? conn_deferred_begin(staged->conn, staged->ticket)
+                              : conn_reply_begin(staged->conn, staged->id);
+}
+
+static void answer_end(struct pipeline *pipeline, const struct staged *staged,
+                       const struct reply *reply)
+{
+    if (UNLIKELY(reply->is_error)) {
+        meter_error(pipeline->shard->meter, staged->command, reply);
+    }
+    if (staged->has_ticket) {
+        conn_deferred_end(staged->conn, staged->ticket);
+    } else {
+        conn_reply_end(staged->conn);
+    }
+}
+
+static void answer_error(struct pipeline *pipeline, const struct staged *staged,
+                         const char *message)
+{
+    struct reply *reply = answer_begin(staged);
+    reply_error(reply, message);
+    answer_end(pipeline, staged, reply);
+}
+
+/* A reply that may turn out not to be the answer is first kept in RESP2. */
+static void capture_begin(struct pipeline *pipeline, struct reply *capture)
+{
+    pipeline->captured.size = 0;
+    reply_begin(capture, PROTOCOL_RESP2, &pipeline->captured, (struct slice){ 0 });
+}
+
+static void answer_captured(struct pipeline *pipeline, const struct staged *staged)
+{
+    struct reply *reply = answer_begin(staged);
+    reply_replay(reply, buffer_slice(&pipeline->captured));
+    answer_end(pipeline, staged, reply);
+}
+
+/* The place of an answer that is given later. */
+static uint64_t answer_later(struct staged *staged)
+{
+    if (!staged->has_ticket) {
+        staged->ticket = conn_defer(staged->conn, staged->id);
+        staged->has_ticket = true;
+    }
+    return staged->ticket;
+}
+
+/* Answers and returns false when the request cannot run at all. */
+static bool admit(struct pipeline *pipeline, const struct staged *staged)
+{
+    const struct command *command = staged->command;
+    bool may_run = conn_is_authenticated(staged->conn) ||
+                   (command != NULL && (command->flags & COMMAND_NOAUTH) != 0);
+    if (LIKELY(command != NULL && may_run && command_arity_ok(command, staged->argc))) {
+        return true;
+    }
+    if (command == NULL && may_run) {
+        struct reply *reply = answer_begin(staged);
+        command_reply_unknown(reply, staged->argv, staged->argc);
+        answer_end(pipeline, staged, reply);
+        return false;
+    }
+    if (!may_run) {
+        answer_error(pipeline, staged, "NOAUTH Authentication required.");
+    } else {
+        struct reply *reply = answer_begin(staged);
+        command_reply_arity(reply, command);
+        answer_end(pipeline, staged, reply);
+    }
+    if (command != NULL) {
+        pipeline->shard->meter->commands[command->id].rejected++;
+    }
+    return false;
+}
+
+static void run_read(struct pipeline *pipeline, struct staged *staged);
+static void run_write(struct pipeline *pipeline, struct staged *staged);
+static void run_admin(struct pipeline *pipeline, struct staged *staged);
+
+static void dispatch(struct pipeline *pipeline, struct staged *staged)
+{
+    pipeline->commands_processed++;
+    if (!admit(pipeline, staged)) {
+        return;
+    }
+    uint32_t flags = staged->command->flags;
+    conn_note_command(staged->conn, staged->command->name);
+    if ((flags & COMMAND_WRITE) != 0) {
+        run_write(pipeline, staged);
+    } else if ((flags & (COMMAND_READ | COMMAND_KEYSPACE)) != 0) {
+        run_read(pipeline, staged);
+    } else {
+        run_admin(pipeline, staged);
+    }
+}
+
+/* True when every key's partition may be served; else answers. */
+static bool partitions_serve(struct pipeline *pipeline, const struct staged *staged)
+{
+    const struct shard *shard = pipeline->shard;
+    uint32_t first = 0, last = 0, step = 0;
+    if (LIKELY(shard->damaged_count == 0) ||
+        !command_keys(staged->command, staged->argc, &first, &last, &step)) {
+        return true; /* KEYS, SCAN and the like show what is there */
+    }
+    for (uint32_t i = first; i <= last; i += step) {
+        uint32_t partition = keyspace_partition(&shard->keyspace, staged->argv[i]);
+        if (shard->groups[partition].is_damaged) {
+            struct reply *reply = answer_begin(staged);
+            reply_errorf(reply,
+                         "CLUSTERDOWN partition %u is damaged on disk and not served; see the log "
+                         "and minidb --check",
+                         partition);
+            answer_end(pipeline, staged, reply);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ── reads ───────────────────────────────────────────────────────────────────────────────────── */
+
+/* Lets the command check its arguments and rewrite what depends on here and now; false when that
+ * was the answer. */
+static bool prepare(struct pipeline *pipeline, struct staged *staged, struct command_ctx *ctx)
+{
+    struct reply capture;
+    capture_begin(pipeline, &capture);
+    *ctx = (struct command_ctx){
+        .command = staged->command,
+        .argv = staged->argv,
+        .argc = staged->argc,
+        .reply = &capture,
+        .keyspace = &pipeline->shard->keyspace,
+        .now_ms = pipeline->shard->now_ms,
+    };
+    if (staged->command->prepare(ctx) == 0) {
+        return true;
+    }
+    answer_captured(pipeline, staged);
+    return false;
+}
+
+static void run_read(struct pipeline *pipeline, struct staged *staged)
+{
+    struct shard *shard = pipeline->shard;
+    const struct command *command = staged->command;
+    struct command_ctx ctx;
+    if (!partitions_serve(pipeline, staged) ||
+        (command->prepare != NULL && !prepare(pipeline, staged, &ctx))) {
+        return;
+    }
+    if (conn_owed(staged->conn) > 0 && shard_is_busy(shard)) {
+        /* Behind the writes that this connection sent before it. */
+        uint64_t ticket = answer_later(staged);
+        shard_read_later(shard, late_request_new(staged->conn, ticket, command, staged->argc,
+                                                 staged->argv));
+        return;
+    }
+    staged->is_metered = meter_times_alone(shard->meter, command);
+    uint64_t start_ns = staged->is_metered ? io_clock_ns(shard->io) : 0;
+    struct reply *reply = answer_begin(staged);
+    shard_run_read(shard, command, staged->argc, staged->argv, staged->place, reply);
+    answer_end(pipeline, staged, reply);
+    staged->has_run = !staged->is_metered;
+    if (staged->is_metered) {
+        meter_one(shard->meter, command, staged->argv, staged->argc, staged->conn, shard->now_ms,
+                  io_clock_ns(shard->io) - start_ns);
+    }
+}
+
+/* ── writes ──────────────────────────────────────────────────────────────────────────────────── */
+
+/* Why writes are refused right now, or NULL. */
+static const char *refusal(const struct pipeline *pipeline, const struct command *command)
+{
+    if (UNLIKELY(aof_is_full(pipeline->shard->aof))) {
+        return "MISCONF the disk is full: writes are refused until there is space again "
+               "(nothing was written)";
+    }
+    if (UNLIKELY(pipeline->node->is_over_memory) && (command->flags & COMMAND_DENYOOM) != 0) {
+        return "OOM command not allowed when used memory > 'maxmemory'.";
+    }
+    return NULL;
+}
+
+/* True when all keys lie in the partition of the first. */
+static bool is_one_partition(const struct shard *shard, const struct command *command,
+                             uint32_t argc, const struct slice *argv)
+{
+    uint32_t first = 0, last = 0, step = 0;
+    if (!command_keys(command, argc, &first, &last, &step)) {
+        return false; /* FLUSHALL: all partitions */
+    }
+    uint32_t partition = keyspace_partition(&shard->keyspace, argv[first]);
+    for (uint32_t i = first + step; i <= last; i += step) {
+        if (keyspace_partition(&shard->keyspace, argv[i]) != partition) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Puts a prepared write into the log, or behind the barrier. */
+static void propose(struct pipeline *pipeline, struct staged *staged,
+                    const struct command *command, uint32_t argc, const struct slice *argv)
+{
+    struct shard *shard = pipeline->shard;
+    struct conn *conn = staged->conn;
+    uint64_t ticket = answer_later(staged);
+    if (command->spread == SPREAD_NONE || is_one_partition(shard, command, argc, argv)) {
+        shard_propose_command(shard, staged->place.partition, command, argc, argv, conn, ticket);
+    } else if (command->spread == SPREAD_SPLIT) {
+        shard_propose_split(shard, command, argc, argv, conn, ticket);
+    } else if (!shard_is_busy(shard)) {
+        shard_propose_effects(shard, command, argc, argv, conn, ticket);
+    } else {
+        ASSERT(pipeline->barrier == NULL);
+        pipeline->barrier = late_request_new(conn, ticket, command, argc, argv);
+        set_hold(pipeline, HOLD_BARRIER, true);
+    }
+}
+
+static void run_write(struct pipeline *pipeline, struct staged *staged)
+{
+    const struct command *command = staged->command;
+    const char *refused = refusal(pipeline, command);
+    if (refused != NULL) {
+        pipeline->writes_refused++;
+        pipeline->shard->meter->commands[command->id].rejected++;
+        answer_error(pipeline, staged, refused);
+        return;
+    }
+    if (!partitions_serve(pipeline, staged)) {
+        return;
+    }
+    if (command->prepare == NULL) {
+        propose(pipeline, staged, command, staged->argc, staged->argv);
+        return;
+    }
+    struct command_ctx ctx;
+    if (!prepare(pipeline, staged, &ctx)) {
+        return;
+    }
+    bool is_rewritten = ctx.prepared.argc > 0;
+    propose(pipeline, staged, ctx.command, is_rewritten ? ctx.prepared.argc : staged->argc,
+            is_rewritten ? ctx.prepared.args : staged->argv);
+}
+
+/* ── admin ───────────────────────────────────────────────────────────────────────────────────── */
+
+/* Leaves the answer to pipeline_answer_waiting. */
+static void wait_for(struct pipeline *pipeline, struct staged *staged,
+                     const struct command_ctx *ctx)
+{
+    struct waiting_answer *waiting = mem_zalloc(sizeof(*waiting));
+    *waiting = (struct waiting_answer){
+        .next = pipeline->waiting,
+        .conn = staged->conn,
+        .ticket = answer_later(staged),
+        .wait = ctx->wait,
+        .sequence = pipeline->shard->proposed_sequence,
+        .round = snapshots_round(&pipeline->node->snapshots),
+        .until_ms = ctx->wait_until_ms,
+    };
+    pipeline->waiting = waiting;
+}
+
+static void run_admin(struct pipeline *pipeline, struct staged *staged)
+{
+    struct reply capture;
+    bool may_wait = (staged->command->flags & COMMAND_BLOCKING) != 0;
+    if (may_wait) {
+        capture_begin(pipeline, &capture);
+    }
+    struct command_ctx ctx = {
+        .command = staged->command,
+        .argv = staged->argv,
+        .argc = staged->argc,
+        .reply = may_wait ? &capture : answer_begin(staged),
+        .stats = &pipeline->shard->delta,
+        .keyspace = &pipeline->shard->keyspace,
+        .now_ms = pipeline->shard->now_ms,
+        .seed = prng_next(&pipeline->shard->prng),
+        .host = &pipeline->node->host,
+        .conn = staged->conn,
+    };
+    uint64_t start_ns = io_clock_ns(pipeline->node->io);
+    staged->command->run(&ctx);
+    meter_one(pipeline->shard->meter, staged->command, staged->argv, staged->argc, staged->conn,
+              pipeline->shard->now_ms, io_clock_ns(pipeline->node->io) - start_ns);
+    if (!may_wait) {
+        answer_end(pipeline, staged, ctx.reply);
+    } else if (ctx.wait != COMMAND_WAIT_NONE) {
+        wait_for(pipeline, staged, &ctx);
+    } else {
+        answer_captured(pipeline, staged);
+    }
+}
+
+static void answer_waiting(struct pipeline *pipeline, const struct waiting_answer *waiting,
+                           bool in_time)
+{
+    struct reply *reply = conn_deferred_begin(waiting->conn, waiting->ticket);
+    if (waiting->wait == COMMAND_WAIT_SYNC) {
+        reply_array(reply, 2); /* WAITAOF: local, replicas */
+        reply_integer(reply, in_time ? 1 : 0);
+        reply_integer(reply, 0);
+    } else if (snapshots_last_ok(&pipeline->node->snapshots)) {
+        reply_ok(reply);
+    } else {
+        reply_error(reply, "ERR the snapshot failed; see the log");
+    }
+    conn_deferred_end(waiting->conn, waiting->ticket);
+}
+
+void pipeline_answer_waiting(struct pipeline *pipeline)
+{
+    uint64_t synced = aof_stats(pipeline->shard->aof).synced_sequence;
+    for (struct waiting_answer **at = &pipeline->waiting; *at != NULL;) {
+        struct waiting_answer *waiting = *at;
+        bool done = waiting->wait == COMMAND_WAIT_SYNC
+                        ? synced > waiting->sequence
+                        : snapshots_round_done(&pipeline->node->snapshots, waiting->round);
+        bool late = waiting->until_ms != 0 && pipeline->shard->now_ms >= waiting->until_ms;
+        if (!done && !late) {
+            at = &waiting->next;
+            continue;
+        }
+        answer_waiting(pipeline, waiting, done);
+        *at = waiting->next;
+        mem_free(waiting);
+    }
+}
+
+/* ── holding ─────────────────────────────────────────────────────────────────────────────────── */
+
+static void set_hold(struct pipeline *pipeline, enum pipeline_hold reason, bool on)
+{
+    uint32_t holds = on ? pipeline->holds | reason : pipeline->holds & ~(uint32_t)reason;
+    if ((holds != 0) != (pipeline->holds != 0)) {
+        server_hold(pipeline->server, holds != 0);
+    }
+    pipeline->holds = holds;
+}
+
+/* True when the request must wait: writes while paused, and whatever its connection sent behind a
+ * request that waits already. */
+static bool must_hold(const struct pipeline *pipeline, const struct staged *staged)
+{
+    if (LIKELY(pipeline->pause_until_ms == 0 && pipeline->held_first == NULL)) {
+        return false;
+    }
+    if (pipeline->pause_until_ms != 0 && staged->command != NULL &&
+        (staged->command->flags & COMMAND_WRITE) != 0) {
+        return true;
+    }
+    for (const struct late_request *at = pipeline->held_first; at != NULL; at = at->next) {
+        if (at->conn == staged->conn) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Keeps a request, already taken off the wire, until it may run. */
+static void hold(struct pipeline *pipeline, struct staged *staged)
+{
+    struct late_request *late = late_request_new(staged->conn, answer_later(staged),
+                                                 staged->command, staged->argc, staged->argv);
+    if (pipeline->held_last != NULL) {
+        pipeline->held_last->next = late;
+    } else {
+        pipeline->held_first = late;
+    }
+    pipeline->held_last = late;
+    if (++pipeline->held_count >= PIPELINE_HELD_MAX) {
+        set_hold(pipeline, HOLD_PAUSE, true);
+    }
+}
+
+static struct late_request *held_take(struct pipeline *pipeline)
+{
+    struct late_request *late = pipeline->held_first;
+    pipeline->held_first = late->next;
+    pipeline->held_count--;
+    if (pipeline->held_first == NULL) {
+        pipeline->held_last = NULL;
+    }
+    return late;
+}
+
+/* Runs what was kept, in order, until something holds again. */
+static void held_run(struct pipeline *pipeline)
+{
+    while (pipeline->held_first != NULL && pipeline->holds == 0 &&
+           pipeline->pause_until_ms == 0) {
+        struct late_request *late = held_take(pipeline);
+        struct staged staged = {
+            .conn = late->conn,
+            .argv = late->argv,
+            .argc = late->argc,
+            .has_ticket = true,
+            .ticket = late->ticket,
+        };
+        stage(pipeline, &staged);
+        dispatch(pipeline, &staged);
+        late_request_free(late);
+    }
+}
+
+void pipeline_resume(struct pipeline *pipeline)
+{
+    struct shard *shard = pipeline->shard;
+    if (pipeline->pause_until_ms != 0 && shard->now_ms >= pipeline->pause_until_ms) {
+        pipeline_pause(pipeline, 0, false);
+    }
+    if (pipeline->barrier != NULL && !shard_is_busy(shard)) {
+        struct late_request *late = pipeline->barrier;
+        pipeline->barrier = NULL;
+        shard_propose_effects(shard, late->command, late->argc, late->argv, late->conn,
+                              late->ticket);
+        late_request_free(late);
+        set_hold(pipeline, HOLD_BARRIER, false);
+    }
+    if ((pipeline->holds & HOLD_LOG) != 0 &&
+        aof_stats(shard->aof).pending_bytes < AOF_PENDING_BYTES_MAX / 2) {
+        set_hold(pipeline, HOLD_LOG, false);
+    }
+    held_run(pipeline);
+}
+
+void pipeline_pause(struct pipeline *pipeline, uint64_t until_ms, bool writes_only)
+{
+    pipeline->pause_until_ms = until_ms;
+    set_hold(pipeline, HOLD_PAUSE, until_ms != 0 && !writes_only);
+}
+
+uint64_t pipeline_deadline_ms(const struct pipeline *pipeline)
+{
+    uint64_t deadline_ms = pipeline->pause_until_ms != 0 ? pipeline->pause_until_ms : UINT64_MAX;
+    for (const struct waiting_answer *at = pipeline->waiting; at != NULL; at = at->next) {
+        if (at->until_ms != 0 && at->until_ms < deadline_ms) {
+            deadline_ms = at->until_ms;
+        }
+    }
+    return deadline_ms;
+}
