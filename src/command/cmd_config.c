@@ -9,7 +9,8 @@
 
 enum { CONFIG_NONE = UINT32_MAX };
 
-static bool config_matches(struct command_ctx *ctx, const char *name);
+static uint32_t config_match(const struct command_ctx *ctx, const char *name);
+static bool is_pattern(struct slice text);
 static uint32_t config_find(struct host *host, struct slice name);
 static bool config_set_check(struct command_ctx *ctx);
 
@@ -19,15 +20,18 @@ void config_get_command(struct command_ctx *ctx)
     struct host *host = ctx->host;
     uint32_t matches = 0;
     for (uint32_t i = 0; host->config_name(host, i) != NULL; i++) {
-        matches += config_matches(ctx, host->config_name(host, i));
+        matches += config_match(ctx, host->config_name(host, i)) != CONFIG_NONE;
     }
     reply_map(ctx->reply, matches);
     struct buffer value = { 0 };
     for (uint32_t i = 0; host->config_name(host, i) != NULL; i++) {
-        if (config_matches(ctx, host->config_name(host, i))) {
+        const char *name = host->config_name(host, i);
+        uint32_t arg = config_match(ctx, name);
+        if (arg != CONFIG_NONE) {
             value.size = 0;
             host->config_get(host, i, &value);
-            reply_text(ctx->reply, host->config_name(host, i));
+            /* A name that was given in full comes back as it was written (Redis). */
+            reply_bulk(ctx->reply, is_pattern(ctx->argv[arg]) ? slice_from(name) : ctx->argv[arg]);
             reply_bulk(ctx->reply, buffer_slice(&value));
         }
     }
@@ -72,10 +76,21 @@ void config_rewrite_command(struct command_ctx *ctx)
     buffer_free(&error);
 }
 
-static bool config_matches(struct command_ctx *ctx, const char *name)
+/* The first argument that asks for this option. */
+static uint32_t config_match(const struct command_ctx *ctx, const char *name)
 {
     for (uint32_t i = 2; i < ctx->argc; i++) {
         if (text_glob(ctx->argv[i], slice_from(name), /* ignore_case= */ true)) {
+            return i;
+        }
+    }
+    return CONFIG_NONE;
+}
+
+static bool is_pattern(struct slice text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] == '*' || text.data[i] == '?' || text.data[i] == '[') {
             return true;
         }
     }

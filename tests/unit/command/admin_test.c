@@ -402,7 +402,7 @@ TEST(config)
     begin(&f);
     ANSWERS("CONFIG GET", "-ERR wrong number of arguments for 'config|get' command\r\n");
     ANSWERS("CONFIG GET nothing", "*0\r\n");
-    ANSWERS("CONFIG GET TIMEOUT", "*2\r\n$7\r\ntimeout\r\n$1\r\n0\r\n");
+    ANSWERS("CONFIG GET TIMEOUT", "*2\r\n$7\r\nTIMEOUT\r\n$1\r\n0\r\n");
     ANSWERS("CONFIG GET max* timeout maxmemory",
             "*6\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction\r\n"
             "$7\r\ntimeout\r\n$1\r\n0\r\n");
