@@ -59,8 +59,9 @@ def redis_version():
 
 def run_scene(scene, target, protocol, tally, label):
     """Time can be moved in-process only: elsewhere a scene ends where it would have to be."""
-    connection = target.connect(protocol)
+    connection = None
     try:
+        connection = target.connect(protocol)
         connection.call([b"FLUSHALL"])
         for row in scene.rows:
             if not table.applies(row, target, protocol):
@@ -77,7 +78,8 @@ def run_scene(scene, target, protocol, tally, label):
     except (wire.ProtocolError, OSError, ValueError) as error:
         tally.add(False, f"{scene.rows[0].path}:{scene.rows[0].line}: {label} {protocol}: {error}")
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
 
 
 def run_tables(paths, target, protocols, tally, label):

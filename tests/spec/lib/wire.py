@@ -8,6 +8,7 @@ program tests/unit/command/spec_stdio_test).
 """
 
 import base64
+import io
 import json
 import socket
 import struct
@@ -170,8 +171,11 @@ class InProcessConnection:
         request = struct.pack("<I", len(argv))
         for arg in argv:
             request += struct.pack("<I", len(arg)) + arg
-        self.target.process.stdin.write(request)
-        self.target.process.stdin.flush()
+        try:
+            self.target.process.stdin.write(request)
+            self.target.process.stdin.flush()
+        except BrokenPipeError as error:
+            raise ProtocolError("the in-process server ended") from error
         header = self.target.process.stdout.read(4)
         if len(header) != 4:
             raise ProtocolError("the in-process server ended")
@@ -183,11 +187,13 @@ class InProcessConnection:
     def advance(self, milliseconds):
         self.steer(f"@advance {milliseconds}")
 
+    def set_time(self, milliseconds):
+        self.steer(f"@time {milliseconds}")
+
     def call(self, argv):
         data = self.exchange(argv)
         if self.protocol == "json":
             return json_decode(data)
-        import io
         return resp_read(io.BytesIO(data))
 
     def close(self):

@@ -4,7 +4,8 @@
  *
  *   spec_stdio_test serve     u32 argc, argc x (u32 size, bytes)   ->   u32 size, encoded reply
  *
- * Requests of one argument that begins with '@' steer: "@advance ms", "@protocol resp2|resp3|json",
+ * Requests of one argument that begins with '@' steer: "@advance ms", "@time ms", "@protocol
+ * resp2|resp3|json",
  * "@effects 1" (conditional writes always by effects).  Their reply is empty.  Without an argument
  * the program only checks that it can do that.
  */
@@ -35,6 +36,8 @@ static void steer(struct test_db *db, struct slice text)
     *value++ = '\0';
     if (strcmp(line, "@advance") == 0) {
         db->now_ms += strtoull(value, NULL, 10);
+    } else if (strcmp(line, "@time") == 0) {
+        db->now_ms = strtoull(value, NULL, 10);
     } else if (strcmp(line, "@effects") == 0) {
         db->is_effects_always = value[0] == '1';
     } else {
@@ -88,7 +91,9 @@ static int serve(void)
         free_request(argc, argv);
         uint32_t size = (uint32_t)db.out.size;
         (void)fwrite(&size, sizeof(size), 1, stdout);
-        (void)fwrite(db.out.data, 1, size, stdout);
+        if (size > 0) {
+            (void)fwrite(db.out.data, 1, size, stdout);
+        }
         (void)fflush(stdout);
     }
     test_db_deinit(&db);
