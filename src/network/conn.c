@@ -294,12 +294,11 @@ static void consume(struct conn *conn, size_t count)
     }
     conn->input_at += count;
     size_t left = conn->input.size - conn->input_at;
-    if (left <= conn->input_copied) {
+    if (left > 0 && left <= conn->input_copied) {
         /* All that is left was copied from `fresh`: go on there. */
         conn->fresh.data -= left;
         conn->fresh.size += left;
         conn->input.size -= left;
-        conn->input_copied = 0;
     }
 }
 

@@ -1,0 +1,906 @@
+/*
+ * server_test.c — the server over a machine of this test's own making.
+ *
+ * The fake io has sockets with a window: io_send takes what fits, and the test opens the window
+ * again when it likes.  Requests say how they want to be answered:
+ *
+ *   NOW text      at once          LATER text    deferred, answered when the test says so
+ *   BIG n         n bytes at once  anything else as the single tests do
+ */
+#include "network/conn.h"
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/prng.h"
+#include "base/text.h"
+#include "test.h"
+
+#include <errno.h>
+
+/* ── the machine ─────────────────────────────────────────────────────────────────────────────── */
+
+struct io {
+    unsigned open_sockets;
+};
+
+struct io_socket {
+    void *owner;
+    size_t window; /* bytes io_send still takes */
+    struct buffer sent;
+    bool is_paused, is_closed, is_short; /* is_short: SEND_READY is owed */
+    bool is_broken;                      /* io_send fails */
+};
+
+int io_listen(struct io *io, const char *host, uint16_t port, void *owner,
+              struct io_socket **out_socket)
+{
+    (void)io, (void)host, (void)port;
+    *out_socket = calloc(1, sizeof(**out_socket));
+    (*out_socket)->owner = owner;
+    io->open_sockets++;
+    return 0;
+}
+
+void io_socket_own(struct io *io, struct io_socket *socket, void *owner)
+{
+    (void)io;
+    socket->owner = owner;
+}
+
+void io_recv_pause(struct io *io, struct io_socket *socket)
+{
+    (void)io;
+    socket->is_paused = true;
+}
+
+void io_recv_resume(struct io *io, struct io_socket *socket)
+{
+    (void)io;
+    socket->is_paused = false;
+}
+
+int64_t io_send(struct io *io, struct io_socket *socket, struct slice data)
+{
+    (void)io;
+    CHECK(!socket->is_closed);
+    CHECK(!socket->is_short); /* a server that waits does not ask */
+    if (socket->is_broken) {
+        return -EPIPE;
+    }
+    size_t taken = data.size < socket->window ? data.size : socket->window;
+    buffer_append(&socket->sent, data.data, taken);
+    socket->window -= taken;
+    socket->is_short = taken < data.size;
+    return (int64_t)taken;
+}
+
+void io_close(struct io *io, struct io_socket *socket)
+{
+    CHECK(!socket->is_closed);
+    socket->is_closed = true;
+    io->open_sockets--;
+}
+
+void io_socket_name(struct io *io, struct io_socket *socket, bool remote, char *out, size_t size)
+{
+    (void)io, (void)socket;
+    (void)snprintf(out, size, "127.0.0.1:%d", remote ? 5000 : 7001);
+}
+
+uint16_t io_socket_port(struct io *io, struct io_socket *socket)
+{
+    (void)io, (void)socket;
+    return 7001;
+}
+
+int io_socket_descriptor(struct io *io, struct io_socket *socket)
+{
+    (void)io, (void)socket;
+    return 9;
+}
+
+/* ── the world of one test ───────────────────────────────────────────────────────────────────── */
+
+enum { SOCKETS_MAX = 4096, LATERS_MAX = 1 << 16 };
+
+struct later {
+    struct conn *conn;
+    uint64_t ticket;
+    char text[24];
+};
+
+struct world {
+    struct io io;
+    struct server *server;
+    struct io_socket *listener;
+    struct io_socket *sockets[SOCKETS_MAX];
+    unsigned sockets_count;
+    struct later laters[LATERS_MAX];
+    unsigned laters_count;
+    unsigned requests;
+    unsigned requests_max_per_pass; /* the pass stops taking; 0: no bound */
+};
+
+static struct world *world_new(uint32_t clients_max)
+{
+    struct world *world = calloc(1, sizeof(*world));
+    struct server_options options = { .clients_max = clients_max, .now_ms = 1000 };
+    world->server = server_new(&world->io, &options);
+    CHECK_EQ(server_listen(world->server, "127.0.0.1", 0), 0);
+    CHECK_EQ(server_port(world->server), 7001);
+    world->listener = world->server->listeners[0];
+    return world;
+}
+
+static void world_free(struct world *world)
+{
+    server_free(world->server);
+    CHECK_EQ(world->io.open_sockets, 0);
+    for (unsigned i = 0; i < world->sockets_count; i++) {
+        buffer_free(&world->sockets[i]->sent);
+        free(world->sockets[i]);
+    }
+    free(world->listener);
+    free(world);
+}
+
+static struct io_socket *dial(struct world *world)
+{
+    struct io_socket *socket = calloc(1, sizeof(*socket));
+    socket->window = SIZE_MAX;
+    world->sockets[world->sockets_count++] = socket;
+    world->io.open_sockets++;
+    struct io_event event = { .kind = IO_EVENT_ACCEPT, .owner = world->server, .socket = socket };
+    CHECK(server_owns(world->server, &event));
+    CHECK(server_on_event(world->server, &event) == NULL);
+    return socket;
+}
+
+static void defer(struct world *world, struct conn *conn, struct slice text, struct slice id)
+{
+    CHECK(world->laters_count < LATERS_MAX);
+    struct later *later = &world->laters[world->laters_count++];
+    later->conn = conn;
+    later->ticket = conn_defer(conn, id);
+    (void)snprintf(later->text, sizeof(later->text), "%.*s", (int)text.size, text.data);
+}
+
+static void answer_later(struct world *world, unsigned at)
+{
+    struct later later = world->laters[at];
+    memmove(&world->laters[at], &world->laters[at + 1],
+            (world->laters_count - at - 1) * sizeof(later));
+    world->laters_count--;
+    reply_text(conn_deferred_begin(later.conn, later.ticket), later.text);
+    conn_deferred_end(later.conn, later.ticket);
+}
+
+static void answer_all(struct world *world)
+{
+    while (world->laters_count > 0) {
+        answer_later(world, 0);
+    }
+}
+
+static void serve_other(struct conn *conn, const struct request *request)
+{
+    struct reply *reply = conn_reply_begin(conn, request->id);
+    if (slice_equal(request->argv[0], slice_from("BIG"))) {
+        uint64_t size = 0;
+        CHECK(text_to_u64(request->argv[1], &size));
+        char *bytes = calloc(1, size + 1);
+        reply_bulk(reply, slice_make(bytes, size));
+        free(bytes);
+    } else if (slice_equal(request->argv[0], slice_from("HELLO3"))) {
+        conn_info(conn)->protocol = PROTOCOL_RESP3;
+        reply->protocol = PROTOCOL_RESP3;
+        reply_null(reply);
+    } else if (slice_equal(request->argv[0], slice_from("MODE"))) {
+        int64_t mode = 0;
+        CHECK(text_to_i64(request->argv[1], &mode));
+        conn_info(conn)->reply_mode = (enum conn_reply_mode)mode;
+        reply_ok(reply);
+    } else if (slice_equal(request->argv[0], slice_from("QUIT"))) {
+        reply_ok(reply);
+        conn_close_after_reply(conn);
+    } else if (slice_equal(request->argv[0], slice_from("KILLME"))) {
+        reply_text(reply, "never seen");
+        conn_kill(conn);
+    } else if (slice_equal(request->argv[0], slice_from("AUTH"))) {
+        conn_info(conn)->authenticated = true;
+        reply_ok(reply);
+    } else {
+        reply_errorf(reply, "ERR unknown %u", request->argc);
+    }
+    conn_reply_end(conn);
+}
+
+/* What the pipeline does with a connection that has input. */
+static void serve(struct world *world, struct conn *conn)
+{
+    struct request request;
+    unsigned left = world->requests_max_per_pass == 0 ? UINT32_MAX : world->requests_max_per_pass;
+    while (left-- > 0 && conn_next_request(conn, &request)) {
+        world->requests++;
+        if (slice_equal(request.argv[0], slice_from("NOW"))) {
+            reply_bulk(conn_reply_begin(conn, request.id), request.argv[1]);
+            conn_reply_end(conn);
+        } else if (slice_equal(request.argv[0], slice_from("LATER"))) {
+            defer(world, conn, request.argv[1], request.id);
+        } else {
+            serve_other(conn, &request);
+        }
+    }
+    conn_input_end(conn);
+}
+
+static void resume(struct world *world)
+{
+    struct conn *conn = NULL;
+    while ((conn = server_next_resumable(world->server)) != NULL) {
+        serve(world, conn);
+    }
+}
+
+/* Delivers bytes from a copy that dies behind the pass, as the io's buffer does. */
+static void deliver(struct world *world, struct io_socket *socket, const void *bytes, size_t size)
+{
+    CHECK(!socket->is_paused);
+    char *copy = malloc(size);
+    memcpy(copy, bytes, size);
+    struct io_event event = { .kind = IO_EVENT_RECV,
+                              .owner = socket->owner,
+                              .socket = socket,
+                              .data = copy,
+                              .result = (int64_t)size };
+    CHECK(server_owns(world->server, &event));
+    struct conn *conn = server_on_event(world->server, &event);
+    if (conn != NULL) {
+        serve(world, conn);
+    }
+    memset(copy, '#', size);
+    free(copy);
+}
+
+static void deliver_text(struct world *world, struct io_socket *socket, const char *text)
+{
+    deliver(world, socket, text, strlen(text));
+}
+
+static void deliver_end(struct world *world, struct io_socket *socket, int64_t result)
+{
+    struct io_event event = {
+        .kind = IO_EVENT_RECV, .owner = socket->owner, .socket = socket, .result = result
+    };
+    CHECK(server_on_event(world->server, &event) == NULL);
+}
+
+static void open_window(struct world *world, struct io_socket *socket, size_t window)
+{
+    socket->window = window;
+    if (socket->is_short && !socket->is_closed && window > 0) {
+        socket->is_short = false;
+        struct io_event event = { .kind = IO_EVENT_SEND_READY,
+                                  .owner = socket->owner,
+                                  .socket = socket };
+        CHECK(server_on_event(world->server, &event) == NULL);
+    }
+}
+
+static bool sent_is(const struct io_socket *socket, const char *text)
+{
+    bool same = slice_equal(buffer_slice(&socket->sent), slice_from(text));
+    if (!same) {
+        printf("  sent %.*s\n  not %s\n", (int)socket->sent.size, socket->sent.data, text);
+    }
+    return same;
+}
+
+static struct conn *conn_of(const struct io_socket *socket)
+{
+    return socket->owner;
+}
+
+/* ── single rules ────────────────────────────────────────────────────────────────────────────── */
+
+TEST(answers_now)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    deliver_text(world, socket, "*2\r\n$3\r\nNOW\r\n$1\r\na\r\nNOW b\r\n*2\r\n$3\r\nNO");
+    CHECK_EQ(socket->sent.size, 0); /* nothing leaves before the flush */
+    CHECK(server_has_work(world->server));
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\na\r\n$1\r\nb\r\n"));
+    deliver_text(world, socket, "W\r\n$1\r\nc\r\nNOW d\n");
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n"));
+    CHECK(!server_has_work(world->server));
+    const struct conn_info *info = conn_info(conn_of(socket));
+    CHECK_EQ(info->commands, 4);
+    CHECK_EQ(info->bytes_out, socket->sent.size);
+    CHECK_EQ(info->protocol, PROTOCOL_RESP2);
+    CHECK(strcmp(info->address, "127.0.0.1:5000") == 0);
+    CHECK_EQ(info->queued_input_bytes, 0);
+    world_free(world);
+}
+
+TEST(answers_in_request_order)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    deliver_text(world, socket, "LATER 1\nNOW 2\nNOW 3\nLATER 4\nLATER 5\nNOW 6\nLATER 7\n");
+    CHECK_EQ(conn_owed(conn_of(socket)), 4);
+    answer_later(world, 1); /* 4 */
+    answer_later(world, 2); /* 7 */
+    server_flush(world->server);
+    CHECK_EQ(socket->sent.size, 0);
+    answer_later(world, 0); /* 1 */
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n$1\r\n4\r\n"));
+    answer_later(world, 0); /* 5 */
+    deliver_text(world, socket, "NOW 8\n");
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n$1\r\n4\r\n$1\r\n5\r\n$1\r\n6\r\n"
+                          "$1\r\n7\r\n$1\r\n8\r\n"));
+    CHECK_EQ(conn_owed(conn_of(socket)), 0);
+    world_free(world);
+}
+
+TEST(json_lines)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    deliver_text(
+        world, socket,
+        "{\"id\":1,\"command\":\"LATER a\"}\nnonsense\n{\"id\":\"x\",\"command\":\"NOW b\"}\n"
+        "*1\r\n{\"command\":");
+    answer_all(world);
+    deliver_text(world, socket, "\"NOW c\"}\n");
+    server_flush(world->server);
+    CHECK(sent_is(socket,
+                  "{\"id\":1,\"success\":true,\"data\":\"a\"}\n"
+                  "{\"success\":false,\"error\":\"ERR Protocol error: invalid JSON at byte 8: "
+                  "invalid token near 'nonsense'\",\"code\":\"ERR\"}\n"
+                  "{\"id\":\"x\",\"success\":true,\"data\":\"b\"}\n"
+                  "{\"success\":false,\"error\":\"ERR Protocol error: invalid JSON at byte 1: "
+                  "invalid token near '*'\",\"code\":\"ERR\"}\n"
+                  "{\"success\":true,\"data\":\"c\"}\n"));
+    CHECK_EQ(server_stats(world->server)->protocol_errors, 2);
+    CHECK(!socket->is_closed);
+    world_free(world);
+}
+
+TEST(malformed_resp_is_answered_and_closed)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    deliver_text(world, socket, "LATER 1\n*1000000000\r\nNOW 2\n");
+    deliver_text(world, socket, "NOW 3\n");
+    server_flush(world->server);
+    CHECK(!socket->is_closed); /* the first is still owed */
+    answer_all(world);
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\n1\r\n-ERR Protocol error: invalid multibulk length\r\n"));
+    CHECK(socket->is_closed);
+    CHECK_EQ(server_stats(world->server)->clients, 0);
+    world_free(world);
+}
+
+TEST(quit)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    socket->window = 5;
+    deliver_text(world, socket, "LATER 1\nQUIT\nNOW 2\n");
+    answer_all(world);
+    server_flush(world->server);
+    CHECK(!socket->is_closed);
+    open_window(world, socket, 100);
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\n1\r\n+OK\r\n"));
+    CHECK(socket->is_closed);
+    CHECK_EQ(world->requests, 2);
+    world_free(world);
+}
+
+TEST(hello_and_older_answers)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    deliver_text(world, socket, "LATER x\nHELLO3\nLATER y\n");
+    for (unsigned i = 2; i-- > 0;) {
+        struct later later = world->laters[i];
+        reply_null(conn_deferred_begin(later.conn, later.ticket));
+        conn_deferred_end(later.conn, later.ticket);
+    }
+    world->laters_count = 0;
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$-1\r\n_\r\n_\r\n"));
+    world_free(world);
+}
+
+TEST(client_reply)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    char text[400];
+    (void)snprintf(text, sizeof(text),
+                   "NOW 1\nMODE %d\nNOW 2\nNOW 3\nMODE %d\nLATER 4\nNOW 5\nMODE %d\nNOW 6\n"
+                   "LATER 7\nMODE %d\nNOW 8\nLATER 9\n",
+                   CONN_REPLY_SKIP_NEXT, CONN_REPLY_SKIP_NEXT, CONN_REPLY_OFF, CONN_REPLY_ON);
+    deliver_text(world, socket, text);
+    answer_later(world, 1); /* 7: silent, early */
+    answer_all(world);
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\n1\r\n$1\r\n3\r\n$1\r\n5\r\n+OK\r\n$1\r\n8\r\n$1\r\n9\r\n"));
+    world_free(world);
+}
+
+TEST(hold)
+{
+    struct world *world = world_new(10);
+    struct io_socket *a = dial(world);
+    struct io_socket *b = dial(world);
+    deliver_text(world, b, "*2\r\n$3\r\nNOW\r\n");
+    server_hold(world->server, true);
+    deliver_text(world, a, "NOW 1\nNOW 2\n");
+    deliver_text(world, b, "$1\r\nx\r\nNOW y\n");
+    CHECK(a->is_paused);
+    resume(world);
+    server_flush(world->server);
+    CHECK_EQ(world->requests, 0);
+    CHECK(!server_has_work(world->server));
+    CHECK_EQ(server_stats(world->server)->paused, 2);
+    server_hold(world->server, false);
+    CHECK(server_has_work(world->server));
+    resume(world);
+    server_flush(world->server);
+    CHECK(sent_is(a, "$1\r\n1\r\n$1\r\n2\r\n"));
+    CHECK(sent_is(b, "$1\r\nx\r\n$1\r\ny\r\n"));
+    CHECK(!a->is_paused && !b->is_paused);
+    CHECK_EQ(server_stats(world->server)->paused, 0);
+    world_free(world);
+}
+
+/* The hold comes in the middle of a pass: what is left of the input waits too. */
+TEST(hold_in_a_pass)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    static const char text[] = "NOW 1\nNOW 2\nNOW 3\n";
+    struct io_event event = { .kind = IO_EVENT_RECV,
+                              .owner = socket->owner,
+                              .socket = socket,
+                              .data = text,
+                              .result = sizeof(text) - 1 };
+    struct conn *conn = server_on_event(world->server, &event);
+    struct request request;
+    CHECK(conn_next_request(conn, &request));
+    reply_bulk(conn_reply_begin(conn, request.id), request.argv[1]);
+    conn_reply_end(conn);
+    server_hold(world->server, true);
+    CHECK(!conn_next_request(conn, &request));
+    conn_input_end(conn);
+    CHECK(server_next_resumable(world->server) == NULL);
+    CHECK(socket->is_paused);
+    server_hold(world->server, false);
+    resume(world);
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n"));
+    world_free(world);
+}
+
+TEST(clients_max)
+{
+    struct world *world = world_new(2);
+    struct io_socket *a = dial(world);
+    (void)dial(world);
+    struct io_socket *c = dial(world);
+    CHECK(c->is_closed && sent_is(c, "-ERR max number of clients reached\r\n"));
+    CHECK_EQ(server_stats(world->server)->connections_rejected, 1);
+    deliver_end(world, a, -104);
+    CHECK(a->is_closed);
+    CHECK(!dial(world)->is_closed);
+    struct io_event event = { .kind = IO_EVENT_ACCEPT, .owner = world->server, .result = -24 };
+    CHECK(server_on_event(world->server, &event) == NULL);
+    CHECK_EQ(server_stats(world->server)->accept_errors, 1);
+    CHECK_EQ(server_stats(world->server)->connections_total, 3);
+    world_free(world);
+}
+
+TEST(before_auth)
+{
+    struct world *world = world_new(10);
+    server_options(world->server)->auth_required = true;
+    struct io_socket *a = dial(world);
+    struct io_socket *b = dial(world);
+    deliver_text(world, a, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\n");
+    server_flush(world->server);
+    CHECK(sent_is(a, "-ERR Protocol error: invalid bulk length\r\n") && a->is_closed);
+    deliver_text(world, b, "AUTH x\n*11\r\n");
+    for (unsigned i = 0; i < 11; i++) {
+        deliver_text(world, b, "$1\r\nx\r\n");
+    }
+    server_flush(world->server);
+    CHECK(sent_is(b, "+OK\r\n-ERR unknown 11\r\n"));
+    world_free(world);
+}
+
+/* ── the end of a connection ─────────────────────────────────────────────────────────────────── */
+
+TEST(half_closed_peer_gets_its_answers)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    deliver_text(world, socket, "LATER 1\nNOW 2\nhalf a request");
+    deliver_end(world, socket, 0);
+    server_flush(world->server);
+    CHECK(!socket->is_closed);
+    answer_all(world);
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\n1\r\n$1\r\n2\r\n"));
+    CHECK(socket->is_closed);
+    struct io_socket *idle = dial(world);
+    deliver_end(world, idle, 0);
+    server_flush(world->server);
+    CHECK(idle->is_closed);
+    world_free(world);
+}
+
+TEST(half_closed_and_held_back)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    server_hold(world->server, true);
+    deliver_text(world, socket, "NOW 1\n");
+    deliver_end(world, socket, 0);
+    server_flush(world->server);
+    CHECK(!socket->is_closed);
+    server_hold(world->server, false);
+    resume(world);
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\n1\r\n") && socket->is_closed);
+    world_free(world);
+}
+
+TEST(detached_until_the_last_ticket)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    deliver_text(world, socket, "LATER 1\nNOW 2\nLATER 3\nLATER 4\n");
+    answer_later(world, 1);
+    deliver_end(world, socket, -104);
+    CHECK(socket->is_closed);
+    CHECK_EQ(server_stats(world->server)->clients, 0);
+    CHECK(world->server->detached.first != NULL);
+    CHECK(server_next_conn(world->server, NULL) == NULL);
+    server_flush(world->server);
+    answer_all(world); /* the sanitizer sees what is freed too early or too late */
+    CHECK(world->server->detached.first == NULL);
+    CHECK_EQ(server_stats(world->server)->output_buffer_bytes, 0);
+    world_free(world);
+}
+
+TEST(server_freed_while_answers_are_owed)
+{
+    struct world *world = world_new(10);
+    deliver_text(world, dial(world), "LATER 1\nNOW 2\nLATER 3\n*2\r\n$1\r\nx\r\n");
+    deliver_text(world, dial(world), "{\"id\":5,\"command\":\"LATER 1\"}\n");
+    answer_later(world, 1);
+    deliver_end(world, world->sockets[1], -104);
+    world_free(world);
+}
+
+TEST(killed_in_its_own_pass)
+{
+    struct world *world = world_new(10);
+    struct io_socket *a = dial(world);
+    struct io_socket *b = dial(world);
+    deliver_text(world, a, "KILLME\nNOW 1\n");
+    deliver_text(world, b, "*2\r\n$5\r\nLA");
+    deliver_text(world, b, "TER\r\n$1\r\n1\r\nNOW 2\nKILLME\nNOW 1\n");
+    CHECK(a->is_closed && b->is_closed);
+    CHECK_EQ(world->requests, 4);
+    CHECK(world->server->detached.first != NULL);
+    answer_all(world);
+    CHECK(world->server->detached.first == NULL);
+    server_flush(world->server);
+    CHECK_EQ(a->sent.size + b->sent.size, 0);
+    world_free(world);
+}
+
+TEST(broken_at_send)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    deliver_text(world, socket, "NOW 1\nLATER 2\n");
+    socket->is_broken = true;
+    server_flush(world->server);
+    CHECK(socket->is_closed);
+    answer_all(world);
+    world_free(world);
+}
+
+TEST(idle_timeout)
+{
+    struct world *world = world_new(100);
+    server_options(world->server)->idle_timeout_s = 5;
+    for (unsigned i = 0; i < 30; i++) {
+        (void)dial(world);
+    }
+    deliver_text(world, world->sockets[3], "LATER 1\n");
+    for (uint64_t now_ms = 1000; now_ms <= 5900; now_ms += 100) {
+        server_tick(world->server, now_ms);
+    }
+    CHECK_EQ(server_stats(world->server)->clients, 30);
+    deliver_text(world, world->sockets[7], "NOW 1\n");
+    for (uint64_t now_ms = 6000; now_ms <= 8000; now_ms += 100) {
+        server_tick(world->server, now_ms);
+    }
+    CHECK_EQ(server_stats(world->server)->clients, 2);
+    CHECK(!world->sockets[3]->is_closed && !world->sockets[7]->is_closed);
+    answer_all(world);
+    for (uint64_t now_ms = 11000; now_ms <= 12500; now_ms += 100) {
+        server_tick(world->server, now_ms);
+    }
+    CHECK_EQ(server_stats(world->server)->clients, 0);
+    world_free(world);
+}
+
+/* ── bounds ──────────────────────────────────────────────────────────────────────────────────── */
+
+TEST(too_many_answers_owed)
+{
+    enum { REQUESTS = 3 * CONN_SLOTS_MAX };
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    struct buffer input = { 0 };
+    struct buffer expected = { 0 };
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        buffer_printf(&input, "LATER %04u\n", i % 10000);
+        buffer_printf(&expected, "$4\r\n%04u\r\n", i % 10000);
+    }
+    deliver(world, socket, input.data, input.size);
+    CHECK_EQ(world->requests, CONN_SLOTS_MAX);
+    CHECK(socket->is_paused);
+    struct prng prng;
+    prng_init(&prng, 1);
+    while (world->laters_count > 0) {
+        CHECK(conn_of(socket)->slots_tail - conn_of(socket)->slots_head <= CONN_SLOTS_MAX);
+        answer_later(world, (unsigned)prng_below(&prng, world->laters_count));
+        resume(world);
+        server_flush(world->server);
+    }
+    CHECK_EQ(world->requests, REQUESTS);
+    CHECK(slice_equal(buffer_slice(&socket->sent), buffer_slice(&expected)));
+    CHECK(!socket->is_paused);
+    for (uint64_t i = 0; i < 20; i++) {
+        server_tick(world->server, 2000 + i * 100);
+    }
+    CHECK(conn_of(socket)->slots == NULL);
+    CHECK_EQ(server_stats(world->server)->input_buffer_bytes, 0);
+    CHECK_EQ(server_stats(world->server)->output_buffer_bytes, 0);
+    buffer_free(&input);
+    buffer_free(&expected);
+    world_free(world);
+}
+
+TEST(slow_reader_is_not_read)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    socket->window = 10;
+    struct buffer input = { 0 };
+    for (unsigned i = 0; i < 100; i++) {
+        buffer_append_text(&input, "BIG 100000\n");
+    }
+    deliver(world, socket, input.data, input.size);
+    CHECK(world->requests >= CONN_OUTPUT_PAUSE_BYTES / 100000);
+    CHECK(world->requests <= CONN_OUTPUT_PAUSE_BYTES / 100000 + 2);
+    CHECK(socket->is_paused);
+    size_t most = 0;
+    for (unsigned i = 0; i < 100000 && socket->sent.size < 100 * 100011; i++) {
+        server_flush(world->server);
+        resume(world);
+        most = most > conn_of(socket)->output.capacity ? most : conn_of(socket)->output.capacity;
+        open_window(world, socket, 50000);
+    }
+    CHECK_EQ(world->requests, 100);
+    CHECK_EQ(socket->sent.size, 100 * (100000 + 11));
+    CHECK(most <= 4 << 20);
+    server_flush(world->server);
+    resume(world);
+    CHECK(!socket->is_paused);
+    CHECK_EQ(server_stats(world->server)->output_buffer_bytes, 0);
+    buffer_free(&input);
+    world_free(world);
+}
+
+TEST(output_limit)
+{
+    struct world *world = world_new(10);
+    server_options(world->server)->output_limit_bytes = 2 << 20;
+    struct io_socket *a = dial(world);
+    struct io_socket *b = dial(world);
+    a->window = 0;
+    b->window = 0;
+    deliver_text(world, a, "BIG 1500000\n");
+    deliver_text(world, b, "BIG 2500000\n");
+    server_flush(world->server);
+    CHECK(!a->is_closed && b->is_closed);
+    CHECK_EQ(server_stats(world->server)->output_closed, 1);
+    world_free(world);
+}
+
+TEST(large_request_costs_what_arrived)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    enum { SIZE = 5000000 };
+    char header[64];
+    int header_size = snprintf(header, sizeof(header), "*2\r\n$3\r\nXXX\r\n$%d\r\n", SIZE);
+    deliver(world, socket, header, (size_t)header_size);
+    CHECK(conn_of(socket)->input.capacity <= 512);
+    static char piece[CONN_RECV_BYTES];
+    for (size_t sent = 0; sent < SIZE;) {
+        size_t size = SIZE - sent < sizeof(piece) ? SIZE - sent : sizeof(piece);
+        deliver(world, socket, piece, size);
+        sent += size;
+        CHECK(conn_of(socket)->input.capacity <= 2 * sent + 2 * CONN_RECV_BYTES);
+    }
+    deliver_text(world, socket, "\r\nNOW 1\n");
+    server_flush(world->server);
+    CHECK(sent_is(socket, "-ERR unknown 2\r\n$1\r\n1\r\n"));
+    CHECK_EQ(conn_of(socket)->input.capacity, 0);
+    CHECK_EQ(server_stats(world->server)->input_buffer_bytes, 0);
+    world_free(world);
+}
+
+TEST(idle_connections_are_small)
+{
+    CHECK(sizeof(struct conn) <= 1024);
+    struct world *world = world_new(5000);
+    for (unsigned i = 0; i < 1000; i++) {
+        struct io_socket *socket = dial(world);
+        deliver_text(world, socket, "*2\r\n$3\r\nN");
+        deliver_text(world, socket, "OW\r\n$1\r\nx\r\nLATER y\n");
+    }
+    answer_all(world);
+    server_flush(world->server);
+    for (uint64_t i = 0; i < 15; i++) {
+        server_tick(world->server, 2000 + i * 100);
+    }
+    uint64_t id = 0;
+    for (struct conn *conn = NULL; (conn = server_next_conn(world->server, conn)) != NULL;) {
+        CHECK(conn_info(conn)->id == ++id);
+        CHECK(server_find_conn(world->server, id) == conn);
+        CHECK(conn->input.data == NULL && conn->output.data == NULL && conn->later.data == NULL);
+        CHECK(conn->slots == NULL && conn->resp.argv == NULL);
+    }
+    CHECK_EQ(id, 1000);
+    CHECK(server_find_conn(world->server, 1001) == NULL);
+    CHECK_EQ(server_stats(world->server)->output_buffer_bytes, 0);
+    world_free(world);
+}
+
+/* ── everything at once against a model ──────────────────────────────────────────────────────── */
+
+enum { MODEL_CONNS = 8 };
+
+struct model_conn {
+    struct io_socket *socket;
+    struct buffer input;    /* what the client has yet to send */
+    struct buffer expected; /* what it must get in the end */
+    bool is_json;
+};
+
+static void model_add_request(struct model_conn *model, struct prng *prng, unsigned number)
+{
+    char text[24];
+    (void)snprintf(text, sizeof(text), "%u", number);
+    bool is_later = prng_chance(prng, 1, 2);
+    const char *name = is_later ? "LATER" : "NOW";
+    if (model->is_json) {
+        buffer_printf(&model->input, "{\"id\":%u,\"args\":[\"%s\",%s]}\n", number, name, text);
+        buffer_printf(&model->expected, "{\"id\":%u,\"success\":true,\"data\":\"%s\"}\n", number,
+                      text);
+    } else if (prng_chance(prng, 1, 20)) {
+        unsigned size = (unsigned)prng_below(prng, 30000);
+        buffer_printf(&model->input, "*2\r\n$3\r\nBIG\r\n$5\r\n%05u\r\n", size + 10000);
+        buffer_printf(&model->expected, "$%u\r\n", size + 10000);
+        memset(buffer_reserve(&model->expected, size + 10000), 0, size + 10000);
+        model->expected.size += size + 10000;
+        buffer_append_text(&model->expected, "\r\n");
+    } else if (prng_chance(prng, 1, 3)) {
+        buffer_printf(&model->input, "%s %s\r\n", name, text);
+        buffer_printf(&model->expected, "$%zu\r\n%s\r\n", strlen(text), text);
+    } else {
+        buffer_printf(&model->input, "*2\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(name), name,
+                      strlen(text), text);
+        buffer_printf(&model->expected, "$%zu\r\n%s\r\n", strlen(text), text);
+    }
+}
+
+static void model_step(struct world *world, struct model_conn *model, struct prng *prng)
+{
+    struct io_socket *socket = model->socket;
+    switch (prng_below(prng, 8)) {
+    case 0:
+    case 1:
+        if (!socket->is_paused && model->input.size > 0) {
+            size_t most = prng_chance(prng, 1, 2) ? model->input.size : 40;
+            most = most < model->input.size ? most : model->input.size;
+            size_t size = 1 + prng_below(prng, most);
+            deliver(world, socket, model->input.data, size);
+            buffer_consume(&model->input, size);
+        }
+        break;
+    case 2:
+        open_window(world, socket, prng_below(prng, 5000));
+        break;
+    case 3:
+    case 4:
+        if (world->laters_count > 0) {
+            answer_later(world, (unsigned)prng_below(prng, world->laters_count));
+        }
+        break;
+    case 5:
+        server_hold(world->server, prng_chance(prng, 1, 3));
+        break;
+    case 6:
+        server_flush(world->server);
+        break;
+    default:
+        resume(world);
+        break;
+    }
+}
+
+TEST(random_runs_equal_model)
+{
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct prng prng;
+        prng_init(&prng, seed);
+        struct world *world = world_new(100);
+        struct model_conn models[MODEL_CONNS] = { 0 };
+        for (unsigned i = 0; i < MODEL_CONNS; i++) {
+            models[i].socket = dial(world);
+            models[i].is_json = i % 4 == 3;
+            for (uint64_t n = prng_below(&prng, 200); n > 0; n--) {
+                model_add_request(&models[i], &prng, (unsigned)prng_below(&prng, 1000000));
+            }
+        }
+        for (unsigned step = 0; step < 3000; step++) {
+            model_step(world, &models[prng_below(&prng, MODEL_CONNS)], &prng);
+        }
+        server_hold(world->server, false);
+        for (unsigned round = 0; round < 100; round++) {
+            resume(world);
+            answer_all(world);
+            for (unsigned i = 0; i < MODEL_CONNS; i++) {
+                open_window(world, models[i].socket, SIZE_MAX);
+                if (models[i].input.size > 0 && !models[i].socket->is_paused) {
+                    deliver(world, models[i].socket, models[i].input.data, models[i].input.size);
+                    models[i].input.size = 0;
+                }
+            }
+            server_flush(world->server);
+        }
+        for (unsigned i = 0; i < MODEL_CONNS; i++) {
+            struct io_socket *socket = models[i].socket;
+            CHECK_EQ(models[i].input.size, 0);
+            CHECK_EQ(socket->sent.size, models[i].expected.size);
+            CHECK(slice_equal(buffer_slice(&socket->sent), buffer_slice(&models[i].expected)));
+            CHECK(!socket->is_paused && !socket->is_closed);
+            buffer_free(&models[i].input);
+            buffer_free(&models[i].expected);
+        }
+        CHECK_EQ(server_stats(world->server)->input_buffer_bytes, 0);
+        CHECK_EQ(server_stats(world->server)->output_buffer_bytes, 0);
+        CHECK_EQ(server_stats(world->server)->paused, 0);
+        world_free(world);
+    }
+}
+
+TEST_MAIN
