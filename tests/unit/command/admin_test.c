@@ -75,6 +75,8 @@ static const char *run(struct fixture *fixture, const char *line)
     dispatch(&ctx);
     fixture->wait = ctx.wait;
     fixture->wait_until_ms = ctx.wait_until_ms;
+    /* The pipeline gives a place to wait only to commands that say so. */
+    CHECK(ctx.wait == COMMAND_WAIT_NONE || (ctx.command->flags & COMMAND_BLOCKING) != 0);
     if (ctx.wait == COMMAND_WAIT_SNAPSHOT) {
         admin_reply_snapshot(&reply, true);
     } else if (ctx.wait == COMMAND_WAIT_SYNC) {
@@ -635,6 +637,18 @@ TEST(command_docs)
 }
 
 /* ── server ──────────────────────────────────────────────────────────────────────────────────── */
+
+/* Commands that read keys run without a host: the two kinds must not be mixed up. */
+TEST(commands_that_need_the_host_are_no_reads)
+{
+    static const char *const names[] = { "info",   "stats", "config",  "client", "debug", "memory",
+                                         "acl",    "hello", "auth",    "reset",  "save",  "waitaof",
+                                         "bgsave", "nodes", "slowlog", "route",  "shards" };
+    for (uint32_t i = 0; i < ARRAY_COUNT(names); i++) {
+        uint32_t flags = command_lookup(slice_from(names[i]))->flags;
+        CHECK_EQ(flags & (COMMAND_READ | COMMAND_WRITE | COMMAND_KEYSPACE), 0);
+    }
+}
 
 TEST(time_role_lastsave)
 {
