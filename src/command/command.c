@@ -10,12 +10,14 @@
 #include "command/command.h"
 
 #include "base/assert.h"
+#include "base/endian.h"
 #include "command/command_table.h"
 
 #include <stdio.h>
 
 enum {
-    COMMAND_NAME_BYTES_MAX = 24,  /* longer than any name; lookup knows lengths up to this */
+    COMMAND_NAME_BYTES_MAX = 16, /* lookup holds a name in two words */
+    SUBCOMMAND_NAME_BYTES_MAX = 32,
     COMMAND_OPCODE_END = 1024,    /* opcodes are below this */
     UNKNOWN_ARGS_BYTES_MAX = 128, /* of the arguments quoted in "unknown command" (Redis) */
 };
@@ -82,6 +84,7 @@ static const struct command *const command_opcodes[COMMAND_OPCODE_END + COMMANDS
 };
 
 #define COMMAND(NAME, RUN, PREPARE, ARITY, OPCODE, ...)                                            \
+    _Static_assert(sizeof(#NAME) - 1 >= 2, "lookup knows this length");                            \
     _Static_assert(sizeof(#NAME) - 1 <= COMMAND_NAME_BYTES_MAX, "lookup knows this length");       \
     _Static_assert((OPCODE) < COMMAND_OPCODE_END, "raise COMMAND_OPCODE_END");
 #define SUBCOMMAND(...)
@@ -118,12 +121,37 @@ static inline uint64_t lower_word(uint64_t word)
     return word | is_upper >> 2;
 }
 
+/* A name as two words, zero behind its end.  Reads the bytes in overlapping words: copying them one
+ * by one and loading a word from the copy would cost more than the whole lookup. */
+struct name_words {
+    uint64_t head;
+    uint64_t tail;
+};
+
+static inline struct name_words name_load(struct slice name)
+{
+    ASSERT(name.size >= 2 && name.size <= COMMAND_NAME_BYTES_MAX);
+    const char *at = name.data;
+    size_t size = name.size;
+    if (size >= 8) {
+        uint64_t last = load_u64(at + size - 8);
+        return (struct name_words){ load_u64(at), size == 8 ? 0 : last >> 8 * (16 - size) };
+    }
+    uint64_t head = size >= 4 ? load_u32(at) : load_u16(at);
+    uint64_t last = size >= 4 ? load_u32(at + size - 4) : load_u16(at + size - 2);
+    return (struct name_words){ head | last << 8 * (size - (size >= 4 ? 4 : 2)), 0 };
+}
+
+/* Sixteen zeros behind a row's name: its words are constants that the compiler computes. */
+#define NAME_ZEROS "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+
 /* Inlined once for each length, where the rows of other lengths vanish. */
-__attribute__((always_inline)) static inline const struct command *lookup_of_size(const char *lower,
-                                                                                  size_t size)
+__attribute__((always_inline)) static inline const struct command *
+lookup_of_size(struct name_words lower, size_t size)
 {
 #define COMMAND(NAME, ...)                                                                         \
-    if (sizeof(#NAME) - 1 == size && memcmp(lower, #NAME, sizeof(#NAME) - 1) == 0) {               \
+    if (sizeof(#NAME) - 1 == size && lower.head == load_u64(#NAME NAME_ZEROS) &&                   \
+        lower.tail == load_u64(&(#NAME NAME_ZEROS)[8])) {                                          \
         return &command_rows[COMMAND_ID_##NAME];                                                   \
     }
 #define SUBCOMMAND(...)
@@ -135,37 +163,27 @@ __attribute__((always_inline)) static inline const struct command *lookup_of_siz
 
 const struct command *command_lookup(struct slice name)
 {
-    if (name.size == 0 || name.size > COMMAND_NAME_BYTES_MAX) {
+    if (name.size < 2 || name.size > COMMAND_NAME_BYTES_MAX) {
         return NULL;
     }
-    uint64_t words[COMMAND_NAME_BYTES_MAX / 8] = { 0 };
-    memcpy(words, name.data, name.size);
-    words[0] = lower_word(words[0]);
-    words[1] = lower_word(words[1]);
-    const char *lower = (const char *)words;
+    struct name_words words = name_load(name);
+    words.head = lower_word(words.head);
+    words.tail = lower_word(words.tail);
     switch (name.size) {
     case 3:
-        return lookup_of_size(lower, 3);
+        return lookup_of_size(words, 3);
     case 4:
-        return lookup_of_size(lower, 4);
+        return lookup_of_size(words, 4);
     case 5:
-        return lookup_of_size(lower, 5);
+        return lookup_of_size(words, 5);
     case 6:
-        return lookup_of_size(lower, 6);
+        return lookup_of_size(words, 6);
     case 7:
-        return lookup_of_size(lower, 7);
+        return lookup_of_size(words, 7);
     case 8:
-        return lookup_of_size(lower, 8);
-    case 9:
-        return lookup_of_size(lower, 9);
-    case 10:
-        return lookup_of_size(lower, 10);
-    case 11:
-        return lookup_of_size(lower, 11);
-    case 12:
-        return lookup_of_size(lower, 12);
+        return lookup_of_size(words, 8);
     default:
-        return lookup_of_size(lower, name.size);
+        return lookup_of_size(words, name.size);
     }
 }
 
@@ -275,10 +293,10 @@ const struct subcommand *command_subcommand_lookup(const struct command *parent,
 }
 
 /* Writes a name in capitals, as Redis quotes a container; returns `to`. */
-static const char *name_upper(const char *name, char to[COMMAND_NAME_BYTES_MAX + 1])
+static const char *name_upper(const char *name, char to[SUBCOMMAND_NAME_BYTES_MAX + 1])
 {
     size_t size = strlen(name);
-    ASSERT(size <= COMMAND_NAME_BYTES_MAX);
+    ASSERT(size <= SUBCOMMAND_NAME_BYTES_MAX);
     for (size_t i = 0; i <= size; i++) {
         to[i] = (char)(name[i] >= 'a' && name[i] <= 'z' ? name[i] - 'a' + 'A' : name[i]);
     }
@@ -291,7 +309,7 @@ void subcommand_command(struct command_ctx *ctx)
     struct slice name = ctx->argv[1];
     const struct subcommand *found = command_subcommand_lookup(ctx->command, name);
     if (found == NULL) {
-        char upper[COMMAND_NAME_BYTES_MAX + 1];
+        char upper[SUBCOMMAND_NAME_BYTES_MAX + 1];
         size_t size = name.size < UNKNOWN_ARGS_BYTES_MAX ? name.size : UNKNOWN_ARGS_BYTES_MAX;
         reply_errorf(ctx->reply, "ERR unknown subcommand '%.*s'. Try %s HELP.", (int)size,
                      size > 0 ? name.data : "", name_upper(ctx->command->name, upper));
@@ -312,7 +330,7 @@ void subcommand_help_command(struct command_ctx *ctx)
     while (command_subcommand_at(ctx->command, count) != NULL) {
         count++;
     }
-    char upper[COMMAND_NAME_BYTES_MAX + 1];
+    char upper[SUBCOMMAND_NAME_BYTES_MAX + 1];
     char line[256];
     reply_array(ctx->reply, 1 + 2 * count);
     (void)snprintf(line, sizeof(line),
