@@ -301,12 +301,12 @@ static void key_flags_reply(struct reply *reply, const struct command_view *view
     static const struct {
         const char *names, *flags[4];
     } table[] = {
-        { " exists touch type ttl pttl expiretime pexpiretime strlen object|encoding object|freq "
-          "object|idletime object|refcount memory|usage ",
+        { " exists touch type strlen object|encoding object|freq object|idletime object|refcount "
+          "memory|usage ",
           { "RO" } },
         { " set ", { "RW", "access", "update", "variable_flags" } },
-        { " getset getdel getex incr decr incrby decrby incrbyfloat setrange ",
-          { "RW", "access", "update" } },
+        { " getset getex incr decr incrby decrby incrbyfloat ", { "RW", "access", "update" } },
+        { " getdel ", { "RW", "access", "delete" } },
         { " append ", { "RW", "insert" } },
         { " setnx msetnx ", { "OW", "insert" } },
         { " setex psetex mset restore ", { "OW", "update" } },

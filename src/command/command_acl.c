@@ -51,7 +51,7 @@ struct command_view command_view_of(const struct command *command,
         .first_key = command->first_key,
         .last_key = command->last_key,
         .key_step = command->key_step,
-        .is_container = command_subcommand_at(command, 0) != NULL,
+        .is_container = command->run == subcommand_command,
     };
     int size = snprintf(view.name, sizeof(view.name), "%s%s%s", command->name,
                         subcommand == NULL ? "" : "|", subcommand == NULL ? "" : subcommand->name);
@@ -127,8 +127,18 @@ uint32_t acl_categories_of(const struct command_view *view)
         { "set", ACL_SET },
         { "sorted-set", ACL_SORTEDSET },
     };
-    static const char dangerous[] =
-        " keys flushall flushdb restore info role swapdb client|kill client|list ";
+    /* Where Redis knows better than flags and group. */
+    static const struct {
+        const char *names;
+        uint32_t also, not ;
+    } by_name[] = {
+        { " keys flushall flushdb restore info role swapdb client|kill client|list ",
+          1u << ACL_DANGEROUS, 0 },
+        { " dbsize flushall flushdb swapdb ", 1u << ACL_KEYSPACE, 0 },
+        { " wait waitaof readonly readwrite asking command command|count command|docs "
+          "command|getkeys command|getkeysandflags command|help command|info command|list ",
+          1u << ACL_CONNECTION, 1u << ACL_KEYSPACE },
+    };
     uint32_t mask = (view->flags & COMMAND_FAST) != 0 ? 1u << ACL_FAST : 1u << ACL_SLOW;
     if (view->is_container) {
         return mask; /* what it may do, its subcommands say */
@@ -141,9 +151,12 @@ uint32_t acl_categories_of(const struct command_view *view)
     }
     char padded[48];
     (void)snprintf(padded, sizeof(padded), " %s ", view->name);
-    mask |= strstr(dangerous, padded) != NULL ? 1u << ACL_DANGEROUS : 0;
-    bool is_keyspace = strstr(" dbsize flushall flushdb swapdb ", padded) != NULL;
-    return mask | (is_keyspace ? 1u << ACL_KEYSPACE : 0);
+    for (uint32_t i = 0; i < ARRAY_COUNT(by_name); i++) {
+        if (strstr(by_name[i].names, padded) != NULL) {
+            mask = (mask | by_name[i].also) & ~by_name[i].not ;
+        }
+    }
+    return mask;
 }
 
 void acl_categories_reply(struct reply *reply, uint32_t categories)
