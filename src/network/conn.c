@@ -399,7 +399,6 @@ struct conn_info *conn_info(struct conn *conn)
         saturate_u32(conn->input.size - conn->input_at + conn->fresh.size);
     conn->info.queued_output_bytes = saturate_u32(conn_queued_bytes(conn));
     conn->info.owed = conn->owed;
-    conn->info.is_blocked = conn->is_blocked;
     return &conn->info;
 }
 

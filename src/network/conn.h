@@ -38,6 +38,7 @@ enum {
     SERVER_LISTENERS_MAX = 16,
     SERVER_SPARES_MAX = 64,     /* output buffers kept for reuse */
     SPARE_BYTES = 16 << 10,     /* a fresh output buffer, while there are spares */
+    CROWDED_BYTES = 1 << 10,    /* a fresh one when more connections answer than that */
     SPARE_BYTES_MAX = 64 << 10, /* larger ones are given back to the heap */
     SLOTS_FIRST = 64,           /* slots of a connection that defers; doubled on demand */
 };
@@ -137,6 +138,7 @@ struct server {
 
     struct buffer spares[SERVER_SPARES_MAX]; /* empty output buffers */
     uint32_t spares_count;
+    uint32_t buffers_in_use; /* output buffers that connections have */
 };
 
 /* ── conn_list.c ─────────────────────────────────────────────────────────────────────────────── */

@@ -16,7 +16,8 @@ enum { DROP_BYTES = 64 << 10 }; /* sent bytes at the front of a buffer are worth
 
 /* ── buffers ─────────────────────────────────────────────────────────────────────────────────── */
 
-/* Gives an empty buffer its first memory, if possible some that was used before. */
+/* Gives an empty buffer its first memory, if possible some that was used before.  When very many
+ * connections answer at once each begins small. */
 static void buffer_equip(struct server *server, struct buffer *buffer)
 {
     if (LIKELY(buffer->capacity > 0)) {
@@ -25,13 +26,17 @@ static void buffer_equip(struct server *server, struct buffer *buffer)
     if (server->spares_count > 0) {
         *buffer = server->spares[--server->spares_count];
     } else {
-        (void)buffer_reserve(buffer, SPARE_BYTES);
+        bool is_crowded = server->buffers_in_use >= SERVER_SPARES_MAX;
+        (void)buffer_reserve(buffer, is_crowded ? CROWDED_BYTES : SPARE_BYTES);
     }
+    server->buffers_in_use += 1;
 }
 
 /* Empties a buffer and keeps its memory for others, unless there is enough of that. */
 static void buffer_retire(struct server *server, struct buffer *buffer)
 {
+    ASSERT(server->buffers_in_use > 0);
+    server->buffers_in_use -= 1;
     bool is_useful = buffer->capacity >= SPARE_BYTES && buffer->capacity <= SPARE_BYTES_MAX;
     if (is_useful && server->spares_count < SERVER_SPARES_MAX) {
         buffer->size = 0;
@@ -39,6 +44,13 @@ static void buffer_retire(struct server *server, struct buffer *buffer)
         *buffer = (struct buffer){ 0 };
     } else {
         buffer_free(buffer);
+    }
+}
+
+static void buffer_abandon(struct server *server, struct buffer *buffer)
+{
+    if (buffer->capacity > 0) {
+        buffer_retire(server, buffer);
     }
 }
 
@@ -194,10 +206,13 @@ static void slots_advance(struct conn *conn)
         }
         if (slot->bytes.capacity > 0) {
             conn->early_bytes -= slot->bytes.size;
+            buffer_equip(conn->server, &conn->output);
             buffer_append_slice(&conn->output, buffer_slice(&slot->bytes));
             buffer_free(&slot->bytes);
         }
-        mem_free(slot->id);
+        if (UNLIKELY(slot->id != NULL)) {
+            mem_free(slot->id);
+        }
         if (slot->after > 0) {
             buffer_equip(conn->server, &conn->output);
             buffer_append(&conn->output, conn->later.data + conn->later_at, slot->after);
@@ -319,8 +334,8 @@ void conn_reply_free(struct conn *conn)
         mem_free(slot_at(conn, ticket)->id);
     }
     mem_free(conn->slots);
-    buffer_free(&conn->output);
-    buffer_free(&conn->later);
+    buffer_abandon(conn->server, &conn->output);
+    buffer_abandon(conn->server, &conn->later);
     conn->slots = NULL;
     conn->slots_capacity = 0;
     conn->slots_head = conn->slots_tail;

@@ -11,14 +11,17 @@
 #include "network/protocol_resp.h"
 
 #include "base/assert.h"
+#include "base/endian.h"
 #include "base/limits.h"
 #include "base/mem.h"
 
 #include <stdio.h>
 
 enum {
-    ARENA_ARGS_MAX = 64,    /* up to so many announced arguments we make room at once */
-    LENGTH_DIGITS_MAX = 10, /* digits a length can have: all limits are below 10^10 */
+    CRLF = 0x0a0d,           /* as load_u16 reads it */
+    SHORTEST_BULK_BYTES = 6, /* "$0\r\n\r\n" */
+    ARENA_ARGS_MAX = 64,     /* up to so many announced arguments we make room at once */
+    LENGTH_DIGITS_MAX = 10,  /* digits a length can have: all limits are below 10^10 */
 };
 
 enum length_result { LENGTH_OK, LENGTH_MORE, LENGTH_BAD };
@@ -102,7 +105,8 @@ COLD static enum parse_result fail_not_bulk(struct resp_parser *parser, unsigned
     return parse_fail(parser, text);
 }
 
-/* What is being read: [begin, end) has arrived, `at` is the next byte. */
+/* What is being read: [begin, end) has arrived and is within the limit of a request, `at` is the
+ * next byte. */
 struct cursor {
     const char *begin;
     const char *at;
@@ -110,38 +114,72 @@ struct cursor {
     const struct parse_limits *limits;
 };
 
-/* Reads "$<size>\r\n<bytes>\r\n". */
-static inline enum parse_result read_bulk(struct resp_parser *parser, struct cursor *cursor,
-                                          struct slice *out)
+COLD static enum parse_result fail_too_large(struct resp_parser *parser,
+                                             const struct parse_limits *limits)
+{
+    bool is_small = limits->bytes_max < REQUEST_BYTES_MAX;
+    return parse_fail(parser, is_small ? "unauthenticated bulk length" : "invalid bulk length");
+}
+
+/* Reads "$<size>\r\n<bytes>\r\n", any size. */
+static enum parse_result read_any_bulk(struct resp_parser *parser, struct cursor *cursor,
+                                       struct slice *out)
 {
     const char *p = cursor->at;
     const char *end = cursor->end;
-    if (UNLIKELY(p == end)) {
+    if (p == end) {
         return PARSE_MORE;
     }
-    if (UNLIKELY(*p != '$')) {
+    if (*p != '$') {
         return fail_not_bulk(parser, (unsigned char)*p);
     }
     p += 1;
     int64_t size = 0;
     enum length_result result = read_length(&p, end, &size);
-    if (UNLIKELY(result == LENGTH_MORE)) {
+    if (result == LENGTH_MORE) {
         return PARSE_MORE;
     }
-    if (UNLIKELY(result == LENGTH_BAD || size < 0 || size > REQUEST_BYTES_MAX)) {
+    if (result == LENGTH_BAD || size < 0 || size > REQUEST_BYTES_MAX) {
         return parse_fail(parser, "invalid bulk length");
     }
-    if (UNLIKELY(p - cursor->begin + size + 2 > cursor->limits->bytes_max)) {
-        bool small = cursor->limits->bytes_max < REQUEST_BYTES_MAX;
-        return parse_fail(parser, small ? "unauthenticated bulk length" : "invalid bulk length");
+    if (p - cursor->begin + size + 2 > cursor->limits->bytes_max) {
+        return fail_too_large(parser, cursor->limits);
     }
-    if (UNLIKELY(end - p < size + 2)) {
+    if (end - p < size + 2) {
         return PARSE_MORE;
     }
-    if (UNLIKELY(p[size] != '\r' || p[size + 1] != '\n')) {
+    if (load_u16(p + size) != CRLF) {
         return parse_fail(parser, "expected CRLF behind a bulk");
     }
     *out = (struct slice){ p, (size_t)size };
+    cursor->at = p + size + 2;
+    return PARSE_REQUEST;
+}
+
+/* The same, where most are short: a size of one or two digits, and all of it there. */
+static inline enum parse_result read_bulk(struct resp_parser *parser, struct cursor *cursor,
+                                          struct slice *out)
+{
+    const char *p = cursor->at;
+    if (UNLIKELY(cursor->end - p < SHORTEST_BULK_BYTES || *p != '$')) {
+        return read_any_bulk(parser, cursor, out);
+    }
+    uint32_t word = load_u32(p + 1);
+    uint32_t size = (word & 0xff) - '0';
+    if ((word >> 8 & 0xffff) == CRLF && size <= 9) {
+        p += 4;
+    } else {
+        uint32_t low = (word >> 8 & 0xff) - '0';
+        if (UNLIKELY(word >> 16 != CRLF || size - 1 > 8 || low > 9)) {
+            return read_any_bulk(parser, cursor, out);
+        }
+        size = size * 10 + low;
+        p += 5;
+    }
+    if (UNLIKELY(cursor->end - p < size + 2 || load_u16(p + size) != CRLF)) {
+        return read_any_bulk(parser, cursor, out);
+    }
+    *out = (struct slice){ p, size };
     cursor->at = p + size + 2;
     return PARSE_REQUEST;
 }
@@ -237,8 +275,11 @@ static enum parse_result parse_multibulk(struct resp_parser *parser, struct slic
                                          const struct parse_limits *limits, struct arena *arena,
                                          struct request *out_request, size_t *out_consumed)
 {
-    struct cursor cursor = { input.data, input.data + parser->scanned, input.data + input.size,
-                             limits };
+    size_t size = input.size < limits->bytes_max ? input.size : limits->bytes_max;
+    if (UNLIKELY(parser->scanned > size)) {
+        return fail_too_large(parser, limits); /* RESET came between: the limits are lower now */
+    }
+    struct cursor cursor = { input.data, input.data + parser->scanned, input.data + size, limits };
     bool begun = parser->args_count > 0;
     if (LIKELY(!begun)) {
         enum parse_result result = read_header(parser, &cursor);
@@ -255,7 +296,8 @@ static enum parse_result parse_multibulk(struct resp_parser *parser, struct slic
     size_t used = (size_t)(cursor.at - cursor.begin);
     if (UNLIKELY(result != PARSE_REQUEST)) {
         parser->scanned = used;
-        return result;
+        bool is_too_large = result == PARSE_MORE && input.size > limits->bytes_max;
+        return is_too_large ? fail_too_large(parser, limits) : result;
     }
     if (UNLIKELY(parser->argv != NULL)) {
         resp_parser_deinit(parser);
