@@ -92,7 +92,8 @@ class Generator:
         return argv
 
     def cmd_get(self):
-        return [self.rng.choice([b"GET", b"STRLEN", b"GETDEL", b"TYPE", b"GET", b"GET"]), self.key()]
+        name = self.rng.choice([b"GET", b"STRLEN", b"GETDEL", b"TYPE", b"GET", b"GET"])
+        return [name, self.key()]
 
     def cmd_set(self):
         argv = [b"SET", self.key(), self.value()]
@@ -298,7 +299,8 @@ class Pair:
 
     def fail(self, argv, ours, theirs):
         recent = "\n".join(f"    {words!r}"[:300] for words in self.history[-12:])
-        raise Difference(f"{argv!r}\n  minidb {ours!r}\n  redis  {theirs!r}\n  after\n{recent}"[:4000])
+        text = f"{argv!r}\n  minidb {ours!r}\n  redis  {theirs!r}\n  after\n{recent}"
+        raise Difference(text[:4000])
 
     def compare_scans(self, argv, ours, theirs):
         """Walks both to the end: the same keys, each at least once."""

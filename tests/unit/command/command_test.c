@@ -293,7 +293,6 @@ struct model_key {
     bool exists;
     int64_t value;
     uint64_t expire_ms;
-    uint64_t version; /* of the entry that wrote it; 0: not followed */
 };
 
 struct model {
@@ -310,110 +309,160 @@ static struct model_key *model_at(struct model *model, uint32_t key)
     return at;
 }
 
-static void model_step(struct test_db *db, struct model *model, struct prng *prng)
-{
-    uint32_t key = (uint32_t)prng_below(prng, MODEL_KEYS);
-    uint32_t other = (uint32_t)prng_below(prng, MODEL_KEYS);
-    uint32_t number = (uint32_t)prng_below(prng, 1000);
-    uint32_t ttl = 1 + (uint32_t)prng_below(prng, 400);
-    struct model_key *at = model_at(model, key);
-    struct model_key *to = model_at(model, other);
+/* One random step: which key, which other key, and numbers to use. */
+struct step {
+    uint32_t key, other, number, ttl;
+    struct model_key *at, *to;
     char expected[128];
-    (void)snprintf(expected, sizeof(expected), "+OK\r\n");
+};
+
+__attribute__((format(printf, 2, 3))) static void expect(struct step *step, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(step->expected, sizeof(step->expected), format, args);
+    va_end(args);
+}
+
+static const char *step_set(struct test_db *db, struct step *step, uint64_t kind)
+{
+    struct model_key fresh = { true, step->number, 0 };
     const char *reply = NULL;
-    switch (prng_below(prng, 13)) {
+    expect(step, "+OK\r\n");
+    switch (kind) {
     case 0:
-        reply = runf(db, "SET k%u %u", key, number);
-        *at = (struct model_key){ true, number, 0, db->index };
+        reply = runf(db, "SET k%u %u", step->key, step->number);
+        *step->at = fresh;
         break;
     case 1:
-        reply = runf(db, "SET k%u %u PX %u", key, number, ttl);
-        *at = (struct model_key){ true, number, model->now_ms + ttl, db->index };
+        reply = runf(db, "SET k%u %u PX %u", step->key, step->number, step->ttl);
+        fresh.expire_ms = db->now_ms + step->ttl;
+        *step->at = fresh;
         break;
     case 2:
-        reply = runf(db, "SET k%u %u KEEPTTL", key, number);
-        *at = (struct model_key){ true, number, at->expire_ms, db->index };
+        reply = runf(db, "SET k%u %u KEEPTTL", step->key, step->number);
+        fresh.expire_ms = step->at->expire_ms;
+        *step->at = fresh;
         break;
-    case 3:
-        reply = runf(db, "SET k%u %u NX", key, number);
-        if (at->exists) {
-            (void)snprintf(expected, sizeof(expected), "$-1\r\n");
+    default:
+        reply = runf(db, "SET k%u %u NX", step->key, step->number);
+        if (step->at->exists) {
+            expect(step, "$-1\r\n");
         } else {
-            *at = (struct model_key){ true, number, 0, db->index };
+            *step->at = fresh;
         }
-        break;
-    case 4:
-        reply = runf(db, "INCRBY k%u %u", key, number);
-        *at = (struct model_key){ true, at->value + number, at->expire_ms, db->index };
-        (void)snprintf(expected, sizeof(expected), ":%" PRId64 "\r\n", at->value);
-        break;
-    case 5:
-        reply = runf(db, "PEXPIRE k%u %u", key, ttl);
-        (void)snprintf(expected, sizeof(expected), ":%d\r\n", at->exists);
-        if (at->exists) {
-            at->expire_ms = model->now_ms + ttl;
-        }
-        break;
-    case 6:
-        reply = runf(db, "PERSIST k%u", key);
-        (void)snprintf(expected, sizeof(expected), ":%d\r\n", at->expire_ms != 0);
-        at->expire_ms = 0;
-        break;
-    case 7:
-        reply = runf(db, "DEL k%u k%u", key, other);
-        (void)snprintf(expected, sizeof(expected), ":%d\r\n",
-                       at->exists + (other != key && to->exists));
+    }
+    return reply;
+}
+
+static const char *step_expire(struct test_db *db, struct step *step, uint64_t kind)
+{
+    struct model_key *at = step->at;
+    uint64_t until = db->now_ms + step->ttl;
+    bool takes = at->exists;
+    const char *word = "";
+    if (kind == 1) {
+        word = " GT";
+        takes = takes && at->expire_ms != 0 && until > at->expire_ms;
+    } else if (kind == 2) {
+        word = " LT";
+        takes = takes && (at->expire_ms == 0 || until < at->expire_ms);
+    } else if (kind == 3) {
+        word = " NX";
+        takes = takes && at->expire_ms == 0;
+    }
+    const char *reply = runf(db, "PEXPIRE k%u %u%s", step->key, step->ttl, word);
+    expect(step, ":%d\r\n", takes);
+    at->expire_ms = takes ? until : at->expire_ms;
+    return reply;
+}
+
+/* Commands on two keys. */
+static const char *step_pair(struct test_db *db, struct step *step, uint64_t kind)
+{
+    struct model_key *at = step->at;
+    struct model_key *to = step->to;
+    const char *reply = NULL;
+    if (kind == 0) {
+        reply = runf(db, "DEL k%u k%u", step->key, step->other);
+        expect(step, ":%d\r\n", at->exists + (to != at && to->exists));
         *at = (struct model_key){ 0 };
         *to = (struct model_key){ 0 };
-        break;
-    case 8:
-        reply = runf(db, "PTTL k%u", key);
-        (void)snprintf(expected, sizeof(expected), ":%" PRId64 "\r\n",
-                       !at->exists          ? (int64_t)-2
-                       : at->expire_ms == 0 ? (int64_t)-1
-                                            : (int64_t)(at->expire_ms - model->now_ms));
-        break;
-    case 9:
-        reply = runf(db, "RENAME k%u k%u", key, other);
-        if (!at->exists) {
-            (void)snprintf(expected, sizeof(expected), "-ERR no such key\r\n");
-        } else if (key != other) {
+    } else if (kind == 1) {
+        reply = runf(db, "RENAME k%u k%u", step->key, step->other);
+        expect(step, at->exists ? "+OK\r\n" : "-ERR no such key\r\n");
+        if (at->exists && at != to) {
             *to = *at;
             *at = (struct model_key){ 0 };
         }
-        break;
-    case 10:
-        reply = runf(db, "MSETNX k%u 5 k%u 6", key, other);
-        (void)snprintf(expected, sizeof(expected), ":%d\r\n", !at->exists && !to->exists);
-        if (!at->exists && !to->exists) {
-            *at = (struct model_key){ true, 5, 0, 0 };
-            *to = (struct model_key){ true, 6, 0, 0 };
-        }
-        break;
-    case 11:
-        reply = runf(db, "PEXPIRE k%u %u %s", key, ttl, ttl % 2 == 0 ? "GT" : "LT");
-        {
-            uint64_t until = model->now_ms + ttl;
-            bool takes = at->exists && (ttl % 2 == 0 ? at->expire_ms != 0 && until > at->expire_ms
-                                                     : at->expire_ms == 0 || until < at->expire_ms);
-            (void)snprintf(expected, sizeof(expected), ":%d\r\n", takes);
-            at->expire_ms = takes ? until : at->expire_ms;
-        }
-        break;
-    default:
-        db->now_ms += prng_below(prng, 30);
-        model->now_ms = db->now_ms;
-        reply = runf(db, "GET k%u", key);
-        at = model_at(model, key);
-        if (at->exists) {
-            char text[32];
-            int size = snprintf(text, sizeof(text), "%" PRId64, at->value);
-            (void)snprintf(expected, sizeof(expected), "$%d\r\n%s\r\n", size, text);
-        } else {
-            (void)snprintf(expected, sizeof(expected), "$-1\r\n");
+    } else {
+        reply = runf(db, "MSETNX k%u 5 k%u 6", step->key, step->other);
+        bool takes = !at->exists && !to->exists;
+        expect(step, ":%d\r\n", takes);
+        if (takes) {
+            *at = (struct model_key){ true, 5, 0 };
+            *to = (struct model_key){ true, 6, 0 };
         }
     }
-    if (strcmp(reply, expected) != 0) {
+    return reply;
+}
+
+static const char *step_one(struct test_db *db, struct step *step, uint64_t kind)
+{
+    struct model_key *at = step->at;
+    const char *reply = NULL;
+    if (kind == 0) {
+        reply = runf(db, "INCRBY k%u %u", step->key, step->number);
+        *at = (struct model_key){ true, at->value + step->number, at->expire_ms };
+        expect(step, ":%" PRId64 "\r\n", at->value);
+    } else if (kind == 1) {
+        reply = runf(db, "PERSIST k%u", step->key);
+        expect(step, ":%d\r\n", at->expire_ms != 0);
+        at->expire_ms = 0;
+    } else if (kind == 2) {
+        int64_t left = (int64_t)(at->expire_ms - db->now_ms);
+        reply = runf(db, "PTTL k%u", step->key);
+        expect(step, ":%" PRId64 "\r\n", !at->exists ? -2 : at->expire_ms == 0 ? -1 : left);
+    } else {
+        char text[32];
+        int size = snprintf(text, sizeof(text), "%" PRId64, at->value);
+        reply = runf(db, "GET k%u", step->key);
+        expect(step, "$-1\r\n");
+        if (at->exists) {
+            expect(step, "$%d\r\n%s\r\n", size, text);
+        }
+    }
+    return reply;
+}
+
+static void model_step(struct test_db *db, struct model *model, struct prng *prng)
+{
+    struct step step = {
+        .key = (uint32_t)prng_below(prng, MODEL_KEYS),
+        .other = (uint32_t)prng_below(prng, MODEL_KEYS),
+        .number = (uint32_t)prng_below(prng, 1000),
+        .ttl = 1 + (uint32_t)prng_below(prng, 400),
+    };
+    db->now_ms += prng_below(prng, 5);
+    model->now_ms = db->now_ms;
+    step.at = model_at(model, step.key);
+    step.to = model_at(model, step.other);
+    uint64_t kind = prng_below(prng, 4);
+    const char *reply = NULL;
+    switch (prng_below(prng, 4)) {
+    case 0:
+        reply = step_set(db, &step, kind);
+        break;
+    case 1:
+        reply = step_expire(db, &step, kind);
+        break;
+    case 2:
+        reply = step_pair(db, &step, kind);
+        break;
+    default:
+        reply = step_one(db, &step, kind);
+    }
+    if (strcmp(reply, step.expected) != 0) {
         test_fail(__FILE__, __LINE__, reply);
     }
 }
