@@ -17,6 +17,7 @@ static void plan_write(const struct kv_entry_plan *plan, struct kv_entry *entry)
 static void entry_set_expiry(struct kv_entry *entry, uint64_t expire_ms, uint64_t version);
 static size_t entry_size(const struct kv_entry *entry);
 static const char *entry_value_at(const struct kv_entry *entry);
+static size_t inline_size(const struct kv_entry *entry, unsigned form);
 static struct kv_block *entry_block(const struct kv_entry *entry);
 
 static struct kv_block *block_new(struct slice text);
@@ -154,6 +155,36 @@ static void plan_write(const struct kv_entry_plan *plan, struct kv_entry *entry)
         word = (uint64_t)(uintptr_t)block;
     }
     store_u64(at, word);
+}
+
+bool kv_entry_patch(struct kv_entry *entry, const struct kv_entry_plan *plan, uint64_t *text_bytes)
+{
+    unsigned flags = kv_entry_flags(entry);
+    unsigned form = (flags & KV_ENTRY_VALUE_FORM) >> 2;
+    if (((flags ^ plan->flags) & KV_ENTRY_LAYOUT) != 0 || form == 3) {
+        return false;
+    }
+    size_t old_text_size = inline_size(entry, form);
+    size_t size = plan->size - plan->text.size + old_text_size;
+    bool borrows = (uintptr_t)plan->text.data - (uintptr_t)entry < size;
+    if (borrows || kv_size_class(size) != kv_size_class(plan->size)) {
+        return false;
+    }
+    char *at = entry->bytes;
+    entry->word = plan->version | (uint64_t)plan->flags << 48;
+    if ((flags & KV_ENTRY_EXPIRES) != 0) {
+        store_u48(at, plan->expire_ms);
+        at += 6;
+    }
+    at += (size_t)1 << (flags & KV_ENTRY_KEY_WIDTH);
+    uint16_t text_size = (uint16_t)plan->text.size;
+    memcpy(at, &text_size, (size_t)1 << form);
+    at += ((size_t)1 << form) + plan->key.size;
+    if (plan->text.size > 0) {
+        memcpy(at, plan->text.data, plan->text.size);
+    }
+    *text_bytes += plan->text.size - old_text_size;
+    return true;
 }
 
 bool kv_entry_overwrite(struct kv_entry *entry, const struct kv_entry_plan *plan)

@@ -43,6 +43,7 @@ enum {
     KV_ENTRY_GENERATION = 1 << 12, /* kv_expiry.c: which wheel holds its item */
     KV_ENTRY_COLLECTED = 1 << 13,  /* kv_expiry.c: handed out, a retry item is in the wheel */
     KV_ENTRY_MARKS = KV_ENTRY_GENERATION | KV_ENTRY_COLLECTED,
+    KV_ENTRY_LAYOUT = KV_ENTRY_KEY_WIDTH | KV_ENTRY_VALUE_FORM | KV_ENTRY_EXPIRES | KV_ENTRY_BLOCK,
 };
 
 struct kv_entry {
@@ -147,6 +148,10 @@ void kv_entry_plan_from(struct kv_entry_plan *plan, const struct kv_entry *entry
 struct kv_entry *kv_entry_new(const struct kv_entry_plan *plan);
 /* Frees the entry and its share of a block. */
 void kv_entry_free(struct kv_entry *entry);
+/* The hot path of kv_entry_overwrite: only the value's text differs from the entry's in size or
+ * bytes, and everything else of the layout is the same.  Adds to *text_bytes what it grew by. */
+MUST_USE bool kv_entry_patch(struct kv_entry *entry, const struct kv_entry_plan *plan,
+                             uint64_t *text_bytes);
 /* Overwrites in place when the plan rounds to the same size and does not borrow from the entry
  * (or is nothing but the entry itself with another expiry and version). */
 MUST_USE bool kv_entry_overwrite(struct kv_entry *entry, const struct kv_entry_plan *plan);

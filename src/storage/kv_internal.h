@@ -15,7 +15,6 @@
 
 struct kv {
     struct kv_table table;
-    uint64_t hash_seed;
     uint64_t changes; /* counts whatever may make a walk's group stale */
     uint32_t views_count;
     struct kv_view *views[KV_VIEWS_MAX]; /* [0, views_count) */

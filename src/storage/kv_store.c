@@ -27,7 +27,6 @@ static uint64_t clamp_expiry(uint64_t expire_ms);
 struct kv *kv_new(uint64_t hash_seed)
 {
     struct kv *kv = mem_zalloc(sizeof(*kv));
-    kv->hash_seed = hash_seed;
     kv->stats.memory_bytes = sizeof(*kv);
     kv_table_init(&kv->table, hash_seed, &kv->stats.memory_bytes);
     return kv;
@@ -50,7 +49,7 @@ void kv_free(struct kv *kv)
 
 uint64_t kv_hash(const struct kv *kv, struct slice key)
 {
-    return hash_key(key, kv->hash_seed);
+    return hash_key(key, kv->table.seed);
 }
 
 const struct kv_stats *kv_stats(const struct kv *kv)
@@ -68,15 +67,7 @@ void kv_prefetch_bucket(const struct kv *kv, uint64_t hash)
 
 void kv_prefetch_entry(const struct kv *kv, uint64_t hash)
 {
-    const struct kv_segment *segment = &kv->table.segments[kv_directory_index(&kv->table, hash)];
-    const struct kv_bucket *bucket = &segment->buckets[kv_home(hash, segment)];
-    uint64_t matches = kv_head_matches(bucket->head, kv_fingerprint(hash));
-    if (matches != 0) {
-        unsigned slot = (unsigned)__builtin_ctzll(matches) >> 3;
-        const char *entry = (const char *)kv_slot_entry(bucket->slots[slot]);
-        __builtin_prefetch(entry);
-        __builtin_prefetch(entry + 64);
-    }
+    kv_table_prefetch(&kv->table, hash);
 }
 
 const struct kv_entry *kv_find(const struct kv *kv, struct slice key, uint64_t hash,
@@ -137,9 +128,15 @@ static void kv_replace(struct kv *kv, struct kv_place place, const struct kv_ent
     struct kv_entry *old = kv_place_entry(place);
     uint64_t old_expire_ms = kv_entry_expiry(old);
     unsigned old_marks = kv_entry_flags(old) & KV_ENTRY_MARKS;
+    struct kv_entry *entry = old;
+    if (LIKELY(kv->views_count == 0) && kv_entry_patch(old, plan, &kv->stats.value_bytes)) {
+        if (plan->expire_ms != KV_NO_EXPIRY) {
+            kv_expiry_entry_set(kv, hash, entry, old_expire_ms, old_marks);
+        }
+        return;
+    }
     stats_drop(kv, old);
     bool is_taken = kv_views_keep(kv, plan->key, hash, old);
-    struct kv_entry *entry = old;
     if (is_taken || !kv_entry_overwrite(old, plan)) {
         entry = kv_entry_new(plan);
         kv_place_set(place, entry);
@@ -216,7 +213,7 @@ void kv_clear(struct kv *kv)
     if (table->refs == 0) {
         kv_table_detach(kv, table);
     }
-    kv_table_init(&kv->table, kv->hash_seed, &kv->stats.memory_bytes);
+    kv_table_init(&kv->table, table->seed, &kv->stats.memory_bytes);
     kv->stats.keys = 0;
     kv->stats.volatile_keys = 0;
     kv->stats.key_bytes = 0;

@@ -31,8 +31,8 @@ struct kv_stats {
     uint64_t volatile_keys; /* of those, with an expiry */
     uint64_t key_bytes;
     uint64_t value_bytes;
-    uint64_t memory_bytes;  /* entries, tables, expiry wheel: what was asked of the allocator */
-    uint64_t expired;       /* removed because they had expired, since kv_new */
+    uint64_t memory_bytes; /* entries, tables, expiry wheel: what was asked of the allocator */
+    uint64_t expired;      /* removed because they had expired, since kv_new */
 };
 
 struct kv *kv_new(uint64_t hash_seed);

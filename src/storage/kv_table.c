@@ -32,6 +32,7 @@ static void segment_reset(struct kv_segment *segment, unsigned depth);
 static void segment_shape(struct kv_table *table, struct kv_segment *segment, unsigned size);
 static void segment_release(struct kv_table *table, struct kv_segment *segment);
 static bool segment_place(struct kv_segment *segment, unsigned fingerprint, uint64_t word);
+static void home_forget(struct kv_segment *segment, uint64_t hash, const struct kv_bucket *bucket);
 static unsigned size_for(uint64_t count);
 static uint32_t buckets_of_size(unsigned size);
 
@@ -96,14 +97,58 @@ struct kv_place kv_table_find_displaced(const struct kv_segment *segment, struct
             return (struct kv_place){ next, (unsigned)slot };
         }
     }
-    uint32_t end = (meta & KV_META_STASH) != 0 ? kv_segment_buckets(segment) : 0;
-    for (uint32_t i = segment->homes; i < end; i++) {
+    unsigned stash = meta & KV_META_STASH_ALL;
+    for (; stash != 0; stash &= stash - 1) {
+        struct kv_bucket *bucket = kv_stash_bucket(segment, stash);
+        int slot = kv_bucket_find(bucket, key, fingerprint, tag);
+        if (slot >= 0) {
+            return (struct kv_place){ bucket, (unsigned)slot };
+        }
+    }
+    uint32_t end = (meta & KV_META_BEYOND) != 0 ? kv_segment_buckets(segment) : 0;
+    for (uint32_t i = segment->homes + (uint32_t)KV_STASH_MAX; i < end; i++) {
         int slot = kv_bucket_find(&segment->buckets[i], key, fingerprint, tag);
         if (slot >= 0) {
             return (struct kv_place){ &segment->buckets[i], (unsigned)slot };
         }
     }
     return (struct kv_place){ NULL, 0 };
+}
+
+/* Fetches the bucket's entry with this fingerprint and tag; false when there is none. */
+static bool bucket_prefetch(const struct kv_bucket *bucket, unsigned fingerprint, uint64_t tag)
+{
+    uint64_t matches = kv_head_matches(bucket->head, fingerprint);
+    for (; matches != 0; matches &= matches - 1) {
+        uint64_t word = bucket->slots[(unsigned)__builtin_ctzll(matches) >> 3];
+        if (word >> 48 == tag) {
+            const char *entry = (const char *)kv_slot_entry(word);
+            __builtin_prefetch(entry);
+            __builtin_prefetch(entry + 64);
+            return true;
+        }
+    }
+    return false;
+}
+
+void kv_table_prefetch(const struct kv_table *table, uint64_t hash)
+{
+    const struct kv_segment *segment = &table->segments[kv_directory_index(table, hash)];
+    unsigned home = kv_home(hash, segment);
+    unsigned fingerprint = kv_fingerprint(hash);
+    uint64_t tag = kv_tag(hash, segment->depth);
+    const struct kv_bucket *bucket = &segment->buckets[home];
+    unsigned meta = kv_head_meta(bucket->head);
+    if (bucket_prefetch(bucket, fingerprint, tag) || meta == 0) {
+        return;
+    }
+    /* Not in its home: looking on would wait for memory, so only the buckets are fetched. */
+    if ((meta & KV_META_NEXT) != 0) {
+        __builtin_prefetch(&segment->buckets[kv_next_home(home, segment)]);
+    }
+    if ((meta & KV_META_STASH_ALL) != 0) {
+        __builtin_prefetch(kv_stash_bucket(segment, meta & KV_META_STASH_ALL));
+    }
 }
 
 void kv_table_remove(struct kv_table *table, struct kv_place place, uint64_t hash)
@@ -116,19 +161,41 @@ void kv_table_remove(struct kv_table *table, struct kv_place place, uint64_t has
     bucket->slots[place.slot] = 0;
     bucket->head &= ~(UINT64_C(0xff) << (place.slot * 8));
     if (bucket != home) {
-        bool is_stash = bucket >= segment->buckets + segment->homes;
-        unsigned meta = kv_head_meta(home->head);
-        if (!is_stash) {
-            home->head -= UINT64_C(1) << 56;
-        } else if ((meta & KV_META_STASH) != KV_META_STASH) { /* a full counter stays full */
-            home->head -= (uint64_t)KV_META_STASH_ONE << 56;
-        }
+        home_forget(segment, hash, bucket);
     }
     segment->count -= 1;
     table->count -= 1;
     if (segment->count % SHRINK_STEP == 0) {
         table_shrink(table, hash);
     }
+}
+
+/* The meta bit that says that a home has entries in this bucket, which is not the home itself. */
+static unsigned meta_bit(const struct kv_segment *segment, uint32_t at)
+{
+    if (at < segment->homes) {
+        return KV_META_NEXT;
+    }
+    uint32_t stash = at - segment->homes;
+    return stash < KV_STASH_MAX ? (unsigned)KV_META_STASH << stash : KV_META_BEYOND;
+}
+
+/* An entry was taken out of `bucket`: clears the home's bit if it was the last one there.  The bit
+ * for what lies beyond stays until the segment is built anew. */
+static void home_forget(struct kv_segment *segment, uint64_t hash, const struct kv_bucket *bucket)
+{
+    unsigned home = kv_home(hash, segment);
+    unsigned bit = meta_bit(segment, (uint32_t)(bucket - segment->buckets));
+    if (bit == KV_META_BEYOND) {
+        return;
+    }
+    for (unsigned slot = 0; slot < KV_BUCKET_SLOTS; slot++) {
+        uint64_t word = bucket->slots[slot];
+        if (word != 0 && kv_home_of_tag(word >> 48, segment) == home) {
+            return;
+        }
+    }
+    segment->buckets[home].head &= ~((uint64_t)bit << 56);
 }
 
 /* ── segments ────────────────────────────────────────────────────────────────────────────────── */
@@ -152,8 +219,8 @@ static void segment_shape(struct kv_table *table, struct kv_segment *segment, un
         return;
     }
     uint32_t buckets = buckets_of_size(size);
-    uint32_t stash = buckets < 4 ? 0 : (buckets + 7) / 8;
-    uint32_t homes = buckets - stash > KV_HOMES_MAX ? KV_HOMES_MAX : buckets - stash;
+    uint32_t stash = buckets < 4 ? 0 : (buckets + 9) / 10;
+    uint32_t homes = buckets < 64 ? buckets - stash : KV_HOMES_MAX;
     segment->buckets = mem_zalloc(buckets * sizeof(struct kv_bucket));
     segment->homes = (uint8_t)homes;
     segment->size = (uint8_t)size;
@@ -216,18 +283,18 @@ static bool segment_place(struct kv_segment *segment, unsigned fingerprint, uint
     }
     unsigned next_at = kv_next_home(home_at, segment);
     if (next_at != home_at && bucket_add(&segment->buckets[next_at], fingerprint, word)) {
-        home->head += UINT64_C(1) << 56;
+        home->head |= (uint64_t)KV_META_NEXT << 56;
         return true;
     }
-    uint32_t end = kv_segment_buckets(segment);
-    for (uint32_t i = segment->homes; i < end; i++) {
-        if (!bucket_add(&segment->buckets[i], fingerprint, word)) {
-            continue;
+    /* Homes prefer a stash bucket each, so that their entries do not spread over all of them. */
+    uint32_t stash = kv_segment_buckets(segment) - segment->homes;
+    uint32_t preferred = home_at * stash / segment->homes;
+    for (uint32_t i = 0; i < stash; i++) {
+        uint32_t at = segment->homes + (preferred + i) % stash;
+        if (bucket_add(&segment->buckets[at], fingerprint, word)) {
+            home->head |= (uint64_t)meta_bit(segment, at) << 56;
+            return true;
         }
-        if ((kv_head_meta(home->head) & KV_META_STASH) != KV_META_STASH) {
-            home->head += (uint64_t)KV_META_STASH_ONE << 56;
-        }
-        return true;
     }
     return false;
 }
@@ -525,14 +592,8 @@ uint32_t kv_table_drain(struct kv_table *table, struct kv_entry **out, uint32_t 
 
 /* ── checking ────────────────────────────────────────────────────────────────────────────────── */
 
-/* How often entries of each home stand in the next bucket and in the stash. */
-struct displaced {
-    uint32_t next[KV_HOMES_MAX];
-    uint32_t stash[KV_HOMES_MAX];
-};
-
 static void verify_slot(const struct kv_table *table, const struct kv_segment *segment,
-                        uint32_t first, uint32_t at, unsigned slot, struct displaced *displaced)
+                        uint32_t first, uint32_t at, unsigned slot, unsigned *metas)
 {
     const struct kv_bucket *bucket = &segment->buckets[at];
     uint64_t word = bucket->slots[slot];
@@ -548,32 +609,29 @@ static void verify_slot(const struct kv_table *table, const struct kv_segment *s
     unsigned home = kv_home(hash, segment);
     ASSERT(home == kv_home_of_tag(word >> 48, segment));
     ASSERT(home < segment->homes);
-    if (at >= segment->homes) {
-        displaced->stash[home] += 1;
-    } else if (at != home) {
-        ASSERT(at == kv_next_home(home, segment));
-        displaced->next[home] += 1;
+    if (at != home) {
+        ASSERT(at >= segment->homes || at == kv_next_home(home, segment));
+        metas[home] |= meta_bit(segment, at);
     }
 }
 
 static void verify_segment(const struct kv_table *table, uint32_t first)
 {
     const struct kv_segment *segment = &table->segments[first];
-    struct displaced displaced = { { 0 }, { 0 } };
+    unsigned metas[KV_HOMES_MAX] = { 0 };
     uint32_t count = 0;
     uint32_t buckets = kv_segment_buckets(segment);
     for (uint32_t at = 0; at < buckets; at++) {
         for (unsigned slot = 0; slot < KV_BUCKET_SLOTS; slot++) {
-            verify_slot(table, segment, first, at, slot, &displaced);
+            verify_slot(table, segment, first, at, slot, metas);
             count += segment->buckets[at].slots[slot] != 0;
         }
     }
     ASSERT(count == segment->count);
     for (unsigned home = 0; home < segment->homes; home++) {
         unsigned meta = kv_head_meta(segment->buckets[home].head);
-        unsigned stash = (meta & KV_META_STASH) / KV_META_STASH_ONE;
-        ASSERT((meta & KV_META_NEXT) == displaced.next[home]);
-        ASSERT(stash == displaced.stash[home] || stash == KV_META_STASH / KV_META_STASH_ONE);
+        ASSERT((meta | KV_META_BEYOND) == (metas[home] | KV_META_BEYOND));
+        ASSERT((meta & metas[home]) == metas[home]);
     }
 }
 

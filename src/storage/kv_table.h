@@ -10,14 +10,14 @@
  *
  *   home bucket = KV_HOME_BITS bits of the hash below the top d, scaled to the number of homes
  *   (multiply and shift keeps the order).  Full: the entry goes to the next bucket, else to one of
- *   the stash buckets at the segment's end; the home's meta byte counts both kinds of absent
- *   entries, so a lookup leaves its bucket only when it must.
+ *   the stash buckets at the segment's end; the home's meta byte has a bit for each bucket that
+ *   holds entries of it, so a lookup goes only where it must.
  *
  *   f = the hash's low byte.  tag = 16 bits of the hash from bit (d rounded down to a multiple of
  *   four) on: home and order of an entry are known without touching it, and only every fourth
  *   generation of splits has to look at the keys again.
  *
- * A segment starts with no bucket at all and grows in steps to 56 homes and 8 stash buckets
+ * A segment starts with no bucket at all and grows in steps to 58 homes and 6 stash buckets
  * (4 KiB); then it splits into two of about half that size.  Growing therefore never pauses, and
  * the table costs about 10 bytes an entry.  Segments that deletions leave rather empty shrink, and
  * merge with their buddy.  Keys that no split can separate (equal hashes) make a segment grow
@@ -32,12 +32,14 @@
 
 enum {
     KV_BUCKET_SLOTS = 7,
-    KV_HOMES_MAX = 56,       /* home buckets of a segment */
+    KV_HOMES_MAX = 58,       /* home buckets of a segment */
+    KV_STASH_MAX = 6,        /* stash buckets with a bit of their own in meta */
     KV_HOME_BITS = 13,       /* of the hash, that choose the home */
     KV_DEPTH_MAX = 19,       /* so that 32 bits of a hash always determine the home */
-    KV_META_NEXT = 7 << 0,   /* entries of this home in the next bucket */
-    KV_META_STASH = 31 << 3, /* ... in the stash; 31: that many or more */
-    KV_META_STASH_ONE = 1 << 3,
+    KV_META_NEXT = 1 << 0,   /* entries of this home are in the next bucket */
+    KV_META_STASH = 1 << 1,  /* ... in the first stash bucket; bits for the others follow */
+    KV_META_BEYOND = 1 << 7, /* ... in a stash bucket after KV_STASH_MAX */
+    KV_META_STASH_ALL = ((1 << KV_STASH_MAX) - 1) * KV_META_STASH,
 };
 
 struct kv_bucket {
@@ -118,6 +120,13 @@ static inline unsigned kv_next_home(unsigned home, const struct kv_segment *segm
     return home + 1u == segment->homes ? 0 : home + 1;
 }
 
+/* The bucket that the lowest bit of `stash_bits` (of a meta byte) speaks of. */
+static inline struct kv_bucket *kv_stash_bucket(const struct kv_segment *segment,
+                                                unsigned stash_bits)
+{
+    return &segment->buckets[segment->homes + (unsigned)__builtin_ctz(stash_bits) - 1];
+}
+
 /* Buckets of a segment in all (homes and stash). */
 uint32_t kv_segment_buckets(const struct kv_segment *segment);
 
@@ -168,6 +177,9 @@ static inline int kv_bucket_find(const struct kv_bucket *bucket, struct slice ke
     }
     return -1;
 }
+
+/* Fetches the entry that most likely has this hash, or the buckets it may stand in. */
+void kv_table_prefetch(const struct kv_table *table, uint64_t hash);
 
 /* For entries that are not in their home. */
 struct kv_place kv_table_find_displaced(const struct kv_segment *segment, struct slice key,

@@ -47,7 +47,7 @@ struct kv_view *kv_view_begin(struct kv *kv)
     struct kv_view *view = mem_zalloc(sizeof(*view));
     view->kv = kv;
     view->base = &kv->table;
-    kv_table_init(&view->kept, kv->hash_seed, &kv->stats.memory_bytes);
+    kv_table_init(&view->kept, kv->table.seed, &kv->stats.memory_bytes);
     kv_walk_begin(&view->base_walk, view->base, 0);
     kv_walk_begin(&view->kept_walk, &view->kept, 0);
     kv->views[kv->views_count++] = view;

@@ -18,7 +18,9 @@ struct gather {
 
 static bool walk_load(struct kv_walk *walk);
 static void walk_gather(struct kv_walk *walk, uint64_t low, uint64_t high);
-static uint32_t gather_bucket(struct kv_walk *walk, const struct gather *gather, uint32_t at);
+static void gather_displaced(struct kv_walk *walk, const struct gather *gather);
+static void gather_bucket(struct kv_walk *walk, const struct gather *gather,
+                          const struct kv_bucket *bucket);
 static void walk_push(struct kv_walk *walk, struct kv_entry *entry, uint64_t hash);
 static void walk_sort(struct kv_walk *walk);
 static bool home_end(const struct kv_table *table, uint64_t hash, uint64_t *out_next);
@@ -107,33 +109,35 @@ static void walk_gather(struct kv_walk *walk, uint64_t low, uint64_t high)
         depth == 0 || (low ^ high) >> (64 - depth) == 0 ? kv_tag(high, depth) : 0xffff;
     walk->at = 0;
     walk->count = 0;
-    (void)gather_bucket(walk, &gather, gather.home);
-    unsigned meta = kv_head_meta(gather.segment->buckets[gather.home].head);
+    gather_bucket(walk, &gather, &gather.segment->buckets[gather.home]);
+    gather_displaced(walk, &gather);
+}
+
+static void gather_displaced(struct kv_walk *walk, const struct gather *gather)
+{
+    const struct kv_segment *segment = gather->segment;
+    unsigned meta = kv_head_meta(segment->buckets[gather->home].head);
     if ((meta & KV_META_NEXT) != 0) {
-        (void)gather_bucket(walk, &gather, kv_next_home(gather.home, gather.segment));
+        gather_bucket(walk, gather, &segment->buckets[kv_next_home(gather->home, segment)]);
     }
-    unsigned left = (meta & KV_META_STASH) / KV_META_STASH_ONE;
-    bool is_exact = (meta & KV_META_STASH) != KV_META_STASH;
-    uint32_t end = kv_segment_buckets(gather.segment);
-    for (uint32_t i = gather.segment->homes; i < end && left > 0; i++) {
-        uint32_t found = gather_bucket(walk, &gather, i);
-        left -= is_exact ? found : 0;
+    for (unsigned stash = meta & KV_META_STASH_ALL; stash != 0; stash &= stash - 1) {
+        gather_bucket(walk, gather, kv_stash_bucket(segment, stash));
+    }
+    uint32_t end = (meta & KV_META_BEYOND) != 0 ? kv_segment_buckets(segment) : 0;
+    for (uint32_t i = segment->homes + (uint32_t)KV_STASH_MAX; i < end; i++) {
+        gather_bucket(walk, gather, &segment->buckets[i]);
     }
 }
 
-/* Adds the bucket's entries of the wanted home and hashes; returns how many are of that home. */
-static uint32_t gather_bucket(struct kv_walk *walk, const struct gather *gather, uint32_t at)
+/* Adds the bucket's entries of the wanted home and hashes. */
+static void gather_bucket(struct kv_walk *walk, const struct gather *gather,
+                          const struct kv_bucket *bucket)
 {
-    const struct kv_bucket *bucket = &gather->segment->buckets[at];
-    uint32_t of_home = 0;
     for (unsigned slot = 0; slot < KV_BUCKET_SLOTS; slot++) {
         uint64_t word = bucket->slots[slot];
         uint64_t tag = word >> 48;
-        if (word == 0 || kv_home_of_tag(tag, gather->segment) != gather->home) {
-            continue;
-        }
-        of_home += 1;
-        if (tag < gather->tag_low || tag > gather->tag_high) {
+        if (word == 0 || tag < gather->tag_low || tag > gather->tag_high ||
+            kv_home_of_tag(tag, gather->segment) != gather->home) {
             continue;
         }
         struct kv_entry *entry = kv_slot_entry(word);
@@ -142,7 +146,6 @@ static uint32_t gather_bucket(struct kv_walk *walk, const struct gather *gather,
             walk_push(walk, entry, hash);
         }
     }
-    return of_home;
 }
 
 static void walk_push(struct kv_walk *walk, struct kv_entry *entry, uint64_t hash)
