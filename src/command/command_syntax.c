@@ -176,8 +176,10 @@ static bool repeats_last(struct parser *parser, int16_t repeated, bool is_multip
     int16_t a = first;
     int16_t b = is_block ? syntax->nodes[repeated].first_child : repeated;
     for (uint32_t i = 0; i < count; i++) {
+        /* A list announced by a token repeats only its words: ID id [id ...]. */
+        bool is_list = count == 1 && syntax->nodes[b].token.size == 0;
         if (!slice_equal(syntax->nodes[a].name, syntax->nodes[b].name) ||
-            !slice_equal(syntax->nodes[a].token, syntax->nodes[b].token)) {
+            (!is_list && !slice_equal(syntax->nodes[a].token, syntax->nodes[b].token))) {
             return false;
         }
         a = syntax->nodes[a].next;

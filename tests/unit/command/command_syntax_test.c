@@ -52,6 +52,7 @@ static const struct {
       "(b)? .protover .(b)? ..AUTH=username ..password .SETNAME=name? " },
     { "<ON | OFF>", "(o) .ON .OFF " },
     { "[TYPE <A | B>] x", "(b)? .TYPE .(o) ..A ..B x " },
+    { "[TYPE t] [ID id [id ...]]", "TYPE=t? ID=id?+ " },
     { "key1 key2 [key ...]", "key1 key2 key?+ " },
 };
 
