@@ -76,7 +76,9 @@ void cli_parser_next(struct cli_parser *parser);
 
 static inline struct slice cli_text(const struct cli_reply *reply, uint32_t node)
 {
-    return slice_make(reply->text.data + reply->nodes[node].text, reply->nodes[node].size);
+    size_t size = reply->nodes[node].size;
+    return size == 0 ? slice_make("", 0)
+                     : slice_make(reply->text.data + reply->nodes[node].text, size);
 }
 
 static inline bool cli_is_aggregate(const struct cli_node *node)

@@ -27,7 +27,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-enum { HISTORY_LINES = 1000, HINT_BYTES = 256, CANDIDATES_MAX = 1000 };
+enum { HISTORY_LINES = 1000, HINT_BYTES = 256, CANDIDATES_MAX = 1000, TYPED_BYTES_MAX = 128 };
 
 struct shell {
     struct cli *cli;
@@ -399,17 +399,19 @@ static unsigned char space(EditLine *editor, int key)
 
 /* ── completion ──────────────────────────────────────────────────────────────────────────────── */
 
-/* What is completed: the words from the start of the line (behind `help`) to the cursor. */
-static struct slice completion_typed(const LineInfo *info)
+/* What is completed: the words from the start of the line (behind `help`) to the cursor, with one
+ * space between them. */
+static struct slice completion_typed(const LineInfo *info, char out[TYPED_BYTES_MAX])
 {
-    struct slice typed = slice_make(info->buffer, (size_t)(info->cursor - info->buffer));
-    while (typed.size > 0 && typed.data[0] == ' ') {
-        typed = slice_make(typed.data + 1, typed.size - 1);
+    size_t size = 0;
+    for (const char *c = info->buffer; c < info->cursor && size < TYPED_BYTES_MAX; c++) {
+        bool is_extra = *c == ' ' && (size == 0 || out[size - 1] == ' ');
+        if (!is_extra) {
+            out[size++] = *c;
+        }
     }
-    if (typed.size >= 5 && strncasecmp(typed.data, "help ", 5) == 0) {
-        typed = slice_make(typed.data + 5, typed.size - 5);
-    }
-    return typed;
+    bool is_help = size >= 5 && strncasecmp(out, "help ", 5) == 0;
+    return is_help ? slice_make(out + 5, size - 5) : slice_make(out, size);
 }
 
 /* Inserts what all candidates share beyond what is typed, in the case it was begun in. */
@@ -455,7 +457,8 @@ static unsigned char completion(EditLine *editor, int key)
 {
     (void)key;
     const struct cli_help *help = &shell_of(editor)->cli->help;
-    struct slice typed = completion_typed(el_line(editor));
+    char text[TYPED_BYTES_MAX];
+    struct slice typed = completion_typed(el_line(editor), text);
     const char *first = cli_help_candidate(help, typed, 0);
     if (first == NULL) {
         return CC_REFRESH_BEEP;

@@ -85,7 +85,9 @@ static void cell_print(struct buffer *out, const struct table *table, uint32_t i
     if (to_right) {
         buffer_printf(out, "%*s", pad, "");
     }
-    buffer_append(out, table->text.data + cell->at, cell->size);
+    if (cell->size > 0) {
+        buffer_append(out, table->text.data + cell->at, cell->size);
+    }
     if (!to_right && !is_last) {
         buffer_printf(out, "%*s", pad, "");
     }

@@ -32,7 +32,7 @@ BUILD_TIMEOUT_S = 1200
 class Stage:
     name: str
     kind: str                      # check, programs, suites
-    command: list                  # check: the command.  programs: what lists them.  suites: patterns
+    command: list                  # programs: what lists them; suites: patterns of files
     timeout_s: int                 # of each
     build: list = dataclasses.field(default_factory=list)
     env: dict = dataclasses.field(default_factory=dict)

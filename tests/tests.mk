@@ -3,12 +3,13 @@
 PYTHON := /usr/bin/python3
 JOBS   := $(shell nproc)
 
-# The programs' own files (src/*.c) are tested against everything.
+# The programs' own files (src/*.c) are tested against everything; of the client, what is pure.
+cli_pure := $(patsubst %,$(B)/src/cli_%.o,resp line print table)
 ROOT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/root/*_test.c))
 UNIT_TESTS += $(ROOT_TESTS)
-$(ROOT_TESTS): $(B)/tests/root/%: tests/unit/root/%.c tests/unit/test.h $(root) $(libs) $(B)/flags
+$(ROOT_TESTS): $(B)/tests/root/%: tests/unit/root/%.c tests/unit/test.h $(root) $(cli_pure) $(libs) $(B)/flags
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(FLAGS) -Isrc -Itests/unit -MMD -MP $< $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(FLAGS) -Isrc -Itests/unit -MMD -MP $< $(root) $(cli_pure) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
 
 .PHONY: run test unit unit-build unit-list purity lint format fuzz fuzz-build fuzz-list fuzz-run
 
@@ -53,9 +54,9 @@ format:                            ## format every file in place
 # tests/fuzz/fuzz_x.c is one program; seeds lie in tests/fuzz/corpus/x, finds go to build/.
 FUZZ_SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-$(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c $(root) $(libs) $(B)/flags
+$(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c $(root) $(cli_pure) $(libs) $(B)/flags
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(FLAGS) -fsanitize=fuzzer -Isrc -MMD -MP $< $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(FLAGS) -fsanitize=fuzzer -Isrc -MMD -MP $< $(root) $(cli_pure) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
 fuzz-build: $(FUZZERS)
 fuzz-list:
 	@printf '%s\n' $(FUZZERS)
@@ -79,7 +80,7 @@ SEEDS ?= 1000
 SIMS  := $(patsubst tests/sim/%.c,$(B)/sim/%,$(wildcard tests/sim/*_sim.c))
 $(SIMS): $(B)/sim/%: tests/sim/%.c $(root) $(libs) $(B)/flags
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(FLAGS) -Isrc -MMD -MP $< $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(FLAGS) -Isrc -MMD -MP $< $(root) $(cli_pure) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
 .PHONY: sim sim-build sim-list bench
 sim-build: $(SIMS)
 sim-list:

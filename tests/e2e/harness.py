@@ -127,7 +127,7 @@ class TestCase(unittest.TestCase):
 
 def main():
     """Runs the tests of the calling module; the last line is "N passed, N failed"."""
-    program = unittest.main(module="__main__", exit=False, verbosity=1)
+    program = unittest.main(module="__main__", exit=False, verbosity=int(os.environ.get("VERBOSE", "1")))
     result = program.result
     bad = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     sys.stderr.flush()
