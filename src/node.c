@@ -43,7 +43,7 @@ int node_run_once(struct node *node)
         housekeeping(node, now_ns);
     }
     reclaim(node);
-    (void)snapshots_step(&node->snapshots);
+    snapshots_step(&node->snapshots);
     aof_flush(shard->aof, now_ns);
     shard_apply_durable(shard); /* in memory only: durable at once */
     pipeline_answer_waiting(&node->pipeline);
@@ -85,12 +85,9 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static uint64_t next_deadline_ns(const struct node *node)
 {
-    const struct snapshots *snapshots = &node->snapshots;
-    bool has_work =
-        server_has_work(node->server) || node->has_more_due || node->reclaim_left > 0;
-    bool has_slice = snapshots->is_running && !shard_is_busy(&node->shard) &&
-                     snapshot_writer_state(snapshots->writer) != SNAPSHOT_WAITING;
-    if (has_work || has_slice) {
+    bool has_work = server_has_work(node->server) || node->has_more_due ||
+                    node->reclaim_left > 0 || snapshots_has_work(&node->snapshots);
+    if (has_work) {
         return 0;
     }
     uint64_t deadline_ns = earlier(node->next_tick_ns, aof_deadline_ns(node->shard.aof));
@@ -224,9 +221,15 @@ static int open_data_dir(struct node *node, char *error, size_t error_size)
     enum data_dir_result result = data_dir_open(node->io, path, /* read_only= */ false, &node->meta,
                                                 &node->data_dir, detail, sizeof(detail));
     switch (result) {
-    case DATA_DIR_NEW:
+    case DATA_DIR_NEW: {
+        /* Before any data file: files without an identity would be refused for ever. */
         make_identity(node);
-        return 0;
+        int written = data_dir_write(node->data_dir, &node->meta);
+        if (written < 0) {
+            (void)snprintf(error, error_size, "%s: cannot write: %s", path, strerror(-written));
+        }
+        return written;
+    }
     case DATA_DIR_EXISTING:
         break;
     case DATA_DIR_LOCKED:

@@ -15,7 +15,8 @@ enum {
 };
 
 static void round_finish(struct snapshots *snapshots);
-static bool group_begin_next(struct snapshots *snapshots);
+static void group_begin_next(struct snapshots *snapshots);
+static void group_write(struct snapshots *snapshots);
 static void group_end(struct snapshots *snapshots);
 
 void snapshots_init(struct snapshots *snapshots, struct shard *shard, struct log *log,
@@ -93,26 +94,49 @@ static bool is_due(const struct snapshots *snapshots)
     return log_bytes - base > snapshots->log_bytes_max;
 }
 
-bool snapshots_step(struct snapshots *snapshots)
+void snapshots_step(struct snapshots *snapshots)
 {
     if (!snapshots->is_running) {
         if (!is_due(snapshots)) {
-            return false;
+            return;
         }
         int started = snapshots_start(snapshots);
         ASSERT(started == 0);
     }
     switch (snapshot_writer_state(snapshots->writer)) {
     case SNAPSHOT_IDLE:
-        return group_begin_next(snapshots);
+        if (snapshots->view == NULL) {
+            group_begin_next(snapshots);
+        }
+        if (snapshots->view != NULL) {
+            group_write(snapshots);
+        }
+        break;
     case SNAPSHOT_READY:
         snapshot_writer_step(snapshots->writer, SNAPSHOT_STEP_ENTRIES);
-        return true;
+        break;
     case SNAPSHOT_WAITING:
-        return false;
+        break;
     case SNAPSHOT_DONE:
     case SNAPSHOT_FAILED:
         group_end(snapshots);
+        break;
+    }
+}
+
+bool snapshots_has_work(const struct snapshots *snapshots)
+{
+    if (!snapshots->is_running) {
+        return false;
+    }
+    switch (snapshot_writer_state(snapshots->writer)) {
+    case SNAPSHOT_IDLE: /* else it waits for its empty entry, or for the log to be synced */
+        return snapshots->view == NULL && !shard_is_busy(snapshots->shard);
+    case SNAPSHOT_WAITING:
+        return false;
+    case SNAPSHOT_READY:
+    case SNAPSHOT_DONE:
+    case SNAPSHOT_FAILED:
         return true;
     }
     UNREACHABLE();
@@ -132,8 +156,8 @@ static bool group_needs_file(struct snapshots *snapshots, uint32_t number)
     return group->applied != group->snapshot_index || group->needed_sequence != UINT64_MAX;
 }
 
-/* False when the round is over. */
-static bool group_begin_next(struct snapshots *snapshots)
+/* Opens the view of the next group, or ends the round. */
+static void group_begin_next(struct snapshots *snapshots)
 {
     struct shard *shard = snapshots->shard;
     while (snapshots->next_group < shard->keyspace.count &&
@@ -142,14 +166,14 @@ static bool group_begin_next(struct snapshots *snapshots)
     }
     if (snapshots->next_group == shard->keyspace.count) {
         round_finish(snapshots);
-        return false;
+        return;
     }
     struct group *group = &shard->groups[snapshots->next_group];
     if (group->applied == group->snapshot_index) {
         if (group->last_index == group->applied) {
             shard_propose_entry(shard, snapshots->next_group, ENTRY_NOOP, (struct slice){ 0 });
         }
-        return false; /* begun when the empty entry has been applied */
+        return; /* begun when the empty entry has been applied */
     }
     snapshots->group = snapshots->next_group++;
     struct snapshot_meta meta = {
@@ -159,10 +183,20 @@ static bool group_begin_next(struct snapshots *snapshots)
         .term = group->term,
         .time_ms = group->last_time_ms,
     };
+    snapshots->meta = meta;
     snapshots->view = kv_view_begin(shard->keyspace.partitions[snapshots->group]);
     snapshots->view_sequence = shard->applied_sequence;
-    snapshot_writer_begin(snapshots->writer, &meta, snapshots->view);
-    return true;
+}
+
+/* The file may not get ahead of the log: after a power loss this partition would show writes that
+ * others, and earlier ones, have lost.  So what the view shows is synced first. */
+static void group_write(struct snapshots *snapshots)
+{
+    if (aof_stats(snapshots->shard->aof).synced_sequence <= snapshots->view_sequence) {
+        aof_sync_soon(snapshots->shard->aof);
+        return;
+    }
+    snapshot_writer_begin(snapshots->writer, &snapshots->meta, snapshots->view);
 }
 
 static void group_end(struct snapshots *snapshots)

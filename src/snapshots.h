@@ -24,6 +24,7 @@ struct snapshots {
     uint32_t next_group;        /* of the running round */
     uint32_t group;             /* being written */
     struct kv_view *view;       /* of `group`; NULL between groups */
+    struct snapshot_meta meta;  /* of the view */
     uint64_t view_sequence;     /* the log position the view shows */
     uint64_t rounds_begun, rounds_done;
     uint64_t round_started_ns, round_started_ms;
@@ -43,8 +44,10 @@ void snapshots_init(struct snapshots *snapshots, struct shard *shard, struct log
 void snapshots_deinit(struct snapshots *snapshots);
 /* Begins a round: 0, -EALREADY while one runs, -ENOTSUP without persistence. */
 int snapshots_start(struct snapshots *snapshots);
-/* Does a bounded piece of work; true when there is more to do right now. */
-bool snapshots_step(struct snapshots *snapshots);
+/* Does a bounded piece of work. */
+void snapshots_step(struct snapshots *snapshots);
+/* True when the next step has something to do at once, without waiting for disk or log. */
+bool snapshots_has_work(const struct snapshots *snapshots);
 /* The number of the round that has begun last; done when it and all before it have ended. */
 uint64_t snapshots_round(const struct snapshots *snapshots);
 bool snapshots_round_done(const struct snapshots *snapshots, uint64_t round);

@@ -76,6 +76,7 @@ struct aof {
 
     struct io_file_op sync_op;
     bool sync_busy;
+    bool sync_wanted; /* aof_sync_soon */
     bool sync_is_of_retired;
     uint64_t sync_covers;
     uint64_t sync_began_ns;
@@ -478,6 +479,7 @@ static void write_done(struct aof *aof, uint64_t now_ns)
         return;
     }
     if (result < 0) {
+        aof->flight = FLIGHT_NONE; /* its batch is never handed back: nothing flies after a failure */
         fail(aof, result, "writing the log");
         return;
     }
@@ -498,6 +500,9 @@ static bool sync_is_due(const struct aof *aof, uint64_t now_ns)
     bool is_clean = aof->synced_sequence >= aof->written_sequence;
     if (is_clean || flight_syncs(aof)) {
         return false;
+    }
+    if (aof->sync_wanted) {
+        return true;
     }
     switch (aof->sync) {
     case AOF_SYNC_ALWAYS: /* it was another policy when that was written */
@@ -540,6 +545,7 @@ static void sync_step(struct aof *aof, uint64_t now_ns)
         segments->retired_is_synced = true;
     }
     if (sync_is_due(aof, now_ns)) {
+        aof->sync_wanted = false;
         sync_submit(aof, segments->current.file, aof->written_sequence, now_ns);
     }
 }
@@ -727,6 +733,11 @@ struct aof_stats aof_stats(const struct aof *aof)
 void aof_set_sync(struct aof *aof, enum aof_sync sync)
 {
     aof->sync = sync;
+}
+
+void aof_sync_soon(struct aof *aof)
+{
+    aof->sync_wanted = true;
 }
 
 /* ── giving space back ───────────────────────────────────────────────────────────────────────── */

@@ -124,6 +124,8 @@ struct aof_stats {
 };
 struct aof_stats aof_stats(const struct aof *aof);
 void aof_set_sync(struct aof *aof, enum aof_sync sync); /* CONFIG SET appendfsync */
+/* Whatever the policy: all that has been written is synced with the next aof_flush. */
+void aof_sync_soon(struct aof *aof);
 
 /* Every record with a sequence number below `sequence` is covered by verified snapshots: whole
  * segments below it are recycled or deleted. */

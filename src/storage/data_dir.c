@@ -145,6 +145,7 @@ static int dir_make(struct io *io, const char *path)
 {
     char prefix[PATH_BYTES_MAX];
     char parent[PATH_BYTES_MAX] = ".";
+    parent[0] = path[0] == '/' ? '/' : '.';
     size_t size = strlen(path);
     for (size_t i = 1; i <= size; i++) {
         bool is_end = (path[i] == '/' || path[i] == '\0') && path[i - 1] != '/';
@@ -157,14 +158,19 @@ static int dir_make(struct io *io, const char *path)
         struct io_file_op list = { .kind = IO_FILE_LIST, .path = prefix, .list = &names };
         int64_t listed = io_file_run(io, &list);
         buffer_free(&names);
+        int64_t made = 0;
         if (listed == -ENOENT) {
             struct io_file_op make = { .kind = IO_FILE_MKDIR, .path = prefix };
+            made = io_file_run(io, &make);
+        }
+        if (made == 0 && (listed == -ENOENT || path[i] == '\0')) {
+            /* Also when it was there: who made it may not have lived to sync it. */
             struct io_file_op sync = { .kind = IO_FILE_SYNC_DIR, .path = parent };
-            int64_t result = io_file_run(io, &make);
-            result = result < 0 ? result : io_file_run(io, &sync);
-            if (result < 0) {
-                return (int)result;
-            }
+            made = io_file_run(io, &sync);
+            made = made == -EACCES && listed != -ENOENT ? 0 : made; /* not ours to open */
+        }
+        if (made < 0) {
+            return (int)made;
         }
         memcpy(parent, prefix, i + 1);
     }
