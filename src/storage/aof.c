@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "io/io.h"
 #include "storage/aof_segments.h"
+#include "storage/aof_settle.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -115,52 +116,6 @@ static struct batch *batch_flying(struct aof *aof)
 
 /* ── open and close ──────────────────────────────────────────────────────────────────────────── */
 
-static int64_t sync_file(struct io *io, const char *path)
-{
-    struct io_file_op op = { .kind = IO_FILE_OPEN, .path = path, .flags = IO_FILE_RDWR };
-    int64_t file = io_file_run(io, &op);
-    if (file < 0) {
-        return file;
-    }
-    struct io_file_op sync = { .kind = IO_FILE_SYNC, .file = (int)file };
-    int64_t result = io_file_run(io, &sync);
-    struct io_file_op close = { .kind = IO_FILE_CLOSE, .file = (int)file };
-    (void)io_file_run(io, &close);
-    return result;
-}
-
-/* One file of the directory at open: a segment is synced, because recovery believed what it read
- * from the page cache; what an earlier process was preparing is deleted. */
-static int64_t old_file_settle(struct io *io, const char *dir, const char *name)
-{
-    char path[AOF_PATH_BYTES_MAX];
-    uint64_t number = 0;
-    (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
-    if (aof_name_parse(name, &number)) {
-        return sync_file(io, path);
-    }
-    if (strcmp(name, AOF_NAME_NEXT) == 0 || strcmp(name, AOF_NAME_SPARE) == 0) {
-        struct io_file_op op = { .kind = IO_FILE_UNLINK, .path = path };
-        return io_file_run(io, &op);
-    }
-    return 0;
-}
-
-static int old_files_settle(struct io *io, const char *dir)
-{
-    struct buffer names = { 0 };
-    struct io_file_op op = { .kind = IO_FILE_LIST, .path = dir, .list = &names };
-    int64_t count = io_file_run(io, &op);
-    int64_t result = count < 0 ? count : 0;
-    const char *name = names.data;
-    for (int64_t i = 0; i < count && result == 0; i++) {
-        result = old_file_settle(io, dir, name);
-        name += strlen(name) + 1;
-    }
-    buffer_free(&names);
-    return (int)result;
-}
-
 /* Runs the segments' steps until nothing is left to do now, or the disk is full. */
 static void segments_drain(struct aof *aof)
 {
@@ -188,7 +143,7 @@ int aof_open(struct io *io, const struct aof_options *options, struct aof **out_
     int result = aof_segments_init(&aof->segments, io, aof, options->dir, options->identity,
                                    options->segment_bytes);
     if (result == 0) {
-        result = old_files_settle(io, options->dir);
+        result = aof_settle(io, options->dir, options->end_offset);
     }
     if (result == 0) {
         aof_segments_roll(&aof->segments, options->next_segment, aof->next_sequence,
@@ -479,7 +434,8 @@ static void write_done(struct aof *aof, uint64_t now_ns)
         return;
     }
     if (result < 0) {
-        aof->flight = FLIGHT_NONE; /* its batch is never handed back: nothing flies after a failure */
+        aof->flight =
+            FLIGHT_NONE; /* its batch is never handed back: nothing flies after a failure */
         fail(aof, result, "writing the log");
         return;
     }

@@ -590,33 +590,34 @@ static enum aof_read record_bad(struct aof_reader *reader)
     if (!was_durable(reader, reader->at, reader->expected)) {
         return reader->error != 0 ? AOF_READ_ERROR : end_reached(reader);
     }
-    struct aof_frame frame;
-    bool has_header = header_at(reader, reader->at, &frame) && frame.sequence == reader->expected;
-    enum aof_damage_kind kind = has_header ? AOF_DAMAGE_BODY : AOF_DAMAGE_HEADER;
-    uint64_t offset = 0;
-    uint64_t sequence = 0;
-    if (resume_search(reader, &offset, &sequence)) {
-        damage_set(reader, kind, segment->number, reader->at, sequence);
-        reader->damage.group = has_header ? frame.group : -1;
-        reader->at = offset;
-        return AOF_READ_DAMAGE;
-    }
-    bool unreadable;
-    uint64_t missing;
+    bool unreadable = false;
+    uint64_t missing = 0;
+    uint64_t offset = reader->bytes.size;
+    uint64_t sequence = segment->limit;
+    bool resumes = resume_search(reader, &offset, &sequence);
     (void)hole_follows(reader, &unreadable, &missing);
-    if (unreadable) { /* it is to blame */
+    if (!resumes && unreadable) { /* it is to blame */
         segment_leave(reader);
         return AOF_READ_AGAIN;
     }
-    bool has_limit = segment->limit != UINT64_MAX;
-    sequence = has_limit ? segment->limit : reader->durable;
-    if (missing != 0 && !has_header && tail_is_clean(reader)) {
+    if (sequence == UINT64_MAX || !was_durable(reader, reader->at, sequence - 1)) {
+        sequence = reader->durable; /* from there on it is the torn tail, whatever stands there */
+        offset = reader->at;
+    }
+    if (reader->error != 0) {
+        return AOF_READ_ERROR;
+    }
+    struct aof_frame frame;
+    bool has_header = header_at(reader, reader->at, &frame) && frame.sequence == reader->expected;
+    if (!resumes && missing != 0 && !has_header && tail_is_clean(reader)) {
         damage_set(reader, AOF_DAMAGE_MISSING, missing, 0, sequence);
     } else {
+        enum aof_damage_kind kind = has_header ? AOF_DAMAGE_BODY : AOF_DAMAGE_HEADER;
         damage_set(reader, kind, segment->number, reader->at, sequence);
-        reader->damage.group = has_header && sequence == frame.sequence + 1 ? frame.group : -1;
+        bool is_one = has_header && sequence == frame.sequence + 1;
+        reader->damage.group = is_one ? frame.group : -1;
     }
-    reader->at = reader->bytes.size;
+    reader->at = offset;
     return AOF_READ_DAMAGE;
 }
 

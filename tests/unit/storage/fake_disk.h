@@ -40,7 +40,8 @@ struct disk {
     uint64_t space; /* bytes all files may have together; 0: no limit */
     int fail_kind;  /* enum io_file_kind, -1: none */
     int fail_result;
-    unsigned fail_skip;  /* so many operations of that kind succeed first */
+    unsigned fail_skip; /* so many operations of that kind succeed first */
+    bool dead;          /* the process has died: whatever it still does fails and changes nothing */
     uint64_t counts[32]; /* operations run, by kind */
 };
 
@@ -186,6 +187,9 @@ static inline int64_t disk_rename(struct disk *disk, const struct io_file_op *op
 
 static inline int64_t disk_execute(struct disk *disk, struct io_file_op *op)
 {
+    if (disk->dead) {
+        return -EIO;
+    }
     if (disk->fail_kind == (int)op->kind) {
         if (disk->fail_skip == 0) {
             return disk->fail_result;
@@ -364,6 +368,7 @@ static inline void disk_reboot(struct disk *disk)
     }
     disk->queued = 0;
     disk->done_count = 0;
+    disk->dead = false;
 }
 
 static inline void disk_free(struct disk *disk)
