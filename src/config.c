@@ -102,6 +102,8 @@ static const struct {
 #define ALIAS(name, field)
 #include "config_table.def"
 
+_Static_assert(REQUEST_BYTES_MAX == 8388608, "the constant proto-max-bulk-len says so");
+
 const struct config_option *config_option_at(enum config_id id)
 {
     ASSERT((uint32_t)id < CONFIG_OPTIONS_COUNT);

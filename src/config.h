@@ -98,7 +98,6 @@ struct config {
     enum config_maxmemory_policy maxmemory_policy;
     uint32_t timeout; /* seconds */
     uint64_t client_output_limit;
-    uint64_t proto_max_bulk_len;
     /* observing */
     enum log_level log_level;
     enum log_format log_format;
@@ -106,7 +105,6 @@ struct config {
     int64_t slowlog_log_slower_than; /* microseconds; negative: off */
     uint32_t slowlog_max_len;
     uint32_t latency_monitor_threshold; /* milliseconds; 0: off */
-    bool latency_tracking;
     uint32_t hz;
     /* of later versions */
     uint16_t cluster_port, slot_port, metrics_port;

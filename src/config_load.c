@@ -365,6 +365,7 @@ void config_help(struct buffer *out)
              "the\ndefault, which stands in brackets.\n\n"
              "  --config path               the file (or MINIDB_CONFIG)\n"
              "  --check-config              check all options and exit\n"
+             "  --check DIR                 verify a data directory no node is using, and exit\n"
              "  --help, -h                  this text\n"
              "  --version, -v               version and what was built in\n");
     for (uint32_t id = 0; id < CONFIG_OPTIONS_COUNT; id++) {
