@@ -71,15 +71,14 @@ static void facts_of_snapshots(const struct node *node, struct host_facts *out)
     const struct snapshots *snapshots = &node->snapshots;
     out->snapshot_running = snapshots->is_running;
     out->snapshot_last_ok = snapshots->last_ok;
-    out->snapshot_last_ms = snapshots->last_done_ms != 0 ? snapshots->last_done_ms
-                                                         : node->started_ms;
+    out->snapshot_last_ms =
+        snapshots->last_done_ms != 0 ? snapshots->last_done_ms : node->started_ms;
     out->snapshot_last_duration_ms = snapshots->last_duration_ms;
     out->snapshot_count = snapshots->rounds_done;
     out->snapshot_groups_done = snapshots->files;
     out->snapshot_started_ms = snapshots->round_started_ms;
     out->writes_since_snapshot = node->shard.entries_applied - snapshots->writes_at_round;
-    out->snapshot_kept_bytes =
-        snapshots->view != NULL ? kv_view_kept_bytes(snapshots->view) : 0;
+    out->snapshot_kept_bytes = snapshots->view != NULL ? kv_view_kept_bytes(snapshots->view) : 0;
 }
 
 static void host_facts(struct host *host, struct host_facts *out)

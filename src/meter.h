@@ -41,8 +41,8 @@ static inline bool meter_times_alone(const struct meter *meter, const struct com
 void meter_one(struct meter *meter, const struct command *command, const struct slice *argv,
                uint32_t argc, struct conn *conn, uint64_t now_ms, uint64_t took_ns);
 /* One of `count` commands that took `took_ns` together. */
-static inline void meter_share(struct meter *meter, const struct command *command,
-                               uint64_t took_ns, uint32_t count)
+static inline void meter_share(struct meter *meter, const struct command *command, uint64_t took_ns,
+                               uint32_t count)
 {
     command_stats_add(&meter->commands[command->id], took_ns / count, 1);
 }

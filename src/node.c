@@ -85,8 +85,8 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static uint64_t next_deadline_ns(const struct node *node)
 {
-    bool has_work = server_has_work(node->server) || node->has_more_due ||
-                    node->reclaim_left > 0 || snapshots_has_work(&node->snapshots);
+    bool has_work = server_has_work(node->server) || node->has_more_due || node->reclaim_left > 0 ||
+                    snapshots_has_work(&node->snapshots);
     if (has_work) {
         return 0;
     }
@@ -145,7 +145,8 @@ static void note_disk_full(struct node *node)
     bool is_full = aof_is_full(node->shard.aof);
     if (is_full != node->was_full) {
         node->was_full = is_full;
-        log_event(node->log, is_full ? LOG_ERROR : LOG_INFO, is_full ? "disk_full" : "disk_has_room",
+        log_event(node->log, is_full ? LOG_ERROR : LOG_INFO,
+                  is_full ? "disk_full" : "disk_has_room",
                   LOG_STR("writes", is_full ? "refused" : "accepted"));
     }
 }
@@ -265,8 +266,8 @@ static int recover(struct node *node, char *error, size_t error_size)
         .meta = &node->meta,
     };
     struct recovery_result result;
-    int status = recovery_run(node->io, node->log, &options, &node->shard, &result, error,
-                              error_size);
+    int status =
+        recovery_run(node->io, node->log, &options, &node->shard, &result, error, error_size);
     if (status < 0) {
         return status;
     }

@@ -36,9 +36,9 @@ struct node_rates {
 };
 
 struct node {
-    struct config *config; /* borrowed */
-    struct io *io;         /* borrowed */
-    struct log *log;       /* borrowed; NULL: none */
+    struct config *config;     /* borrowed */
+    struct io *io;             /* borrowed */
+    struct log *log;           /* borrowed; NULL: none */
     struct data_dir *data_dir; /* NULL without persistence */
     struct data_dir_meta meta;
     struct server *server;
@@ -50,25 +50,25 @@ struct node {
     struct node_rates rates;
     bool has_shard, is_serving;
     bool is_over_memory;
-    bool is_expiry_active;      /* DEBUG SET-ACTIVE-EXPIRE */
-    bool has_more_due;          /* expiry was cut short by its bound */
-    uint32_t reclaim_left;      /* partitions that may hold flushed entries to free */
-    bool was_full;              /* disk full, as last logged */
-    bool is_stopping;           /* a clean stop has begun */
-    bool stop_waits_snapshot;   /* SHUTDOWN SAVE */
+    bool is_expiry_active;    /* DEBUG SET-ACTIVE-EXPIRE */
+    bool has_more_due;        /* expiry was cut short by its bound */
+    uint32_t reclaim_left;    /* partitions that may hold flushed entries to free */
+    bool was_full;            /* disk full, as last logged */
+    bool is_stopping;         /* a clean stop has begun */
+    bool stop_waits_snapshot; /* SHUTDOWN SAVE */
     uint64_t stop_deadline_ns;
     uint64_t next_tick_ns;
     uint64_t started_ms;
     uint64_t memory_used, memory_peak;
-    uint64_t segment_recorded;  /* newest AOF segment that the meta file names */
+    uint64_t segment_recorded; /* newest AOF segment that the meta file names */
     char run_id[41];
 };
 
 /* Opens the data directory, recovers, listens.  < 0: `error` says why in one line. */
 MUST_USE int node_start(struct node *node, struct config *config, struct io *io, struct log *log,
                         char *error, size_t error_size);
-/* One iteration; sleeps at its end when there is nothing to do.  1: goes on.  0: a clean stop is complete.
- * < 0: the disk failed and the process must end (the log says what). */
+/* One iteration; sleeps at its end when there is nothing to do.  1: goes on.  0: a clean stop is
+ * complete. < 0: the disk failed and the process must end (the log says what). */
 MUST_USE int node_run_once(struct node *node);
 /* Begins a clean stop: no new connections or requests; what is under way is finished. */
 void node_stop(struct node *node);

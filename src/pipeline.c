@@ -13,7 +13,7 @@ struct staged {
     struct conn *conn;
     const struct slice *argv;
     uint32_t argc;
-    struct slice id;               /* JSON id to echo, when not deferred yet */
+    struct slice id; /* JSON id to echo, when not deferred yet */
     bool has_ticket;
     uint64_t ticket;
     const struct command *command; /* NULL: unknown */
@@ -28,9 +28,9 @@ struct waiting_answer {
     struct conn *conn;
     uint64_t ticket;
     enum command_wait wait;
-    uint64_t sequence;    /* WAIT_SYNC: the log position that must be on the platter */
-    uint64_t round;       /* WAIT_SNAPSHOT: number of the round waited for */
-    uint64_t until_ms;    /* 0: no limit */
+    uint64_t sequence; /* WAIT_SYNC: the log position that must be on the platter */
+    uint64_t round;    /* WAIT_SNAPSHOT: number of the round waited for */
+    uint64_t until_ms; /* 0: no limit */
 };
 
 static void dispatch(struct pipeline *pipeline, struct staged *staged);
@@ -310,8 +310,8 @@ static void run_read(struct pipeline *pipeline, struct staged *staged)
     if (conn_owed(staged->conn) > 0 && shard_is_busy(shard)) {
         /* Behind the writes that this connection sent before it. */
         uint64_t ticket = answer_later(staged);
-        shard_read_later(shard, late_request_new(staged->conn, ticket, command, staged->argc,
-                                                 staged->argv));
+        shard_read_later(
+            shard, late_request_new(staged->conn, ticket, command, staged->argc, staged->argv));
         return;
     }
     staged->is_metered = meter_times_alone(shard->meter, command);
@@ -359,8 +359,8 @@ static bool is_one_partition(const struct shard *shard, const struct command *co
 }
 
 /* Puts a prepared write into the log, or behind the barrier. */
-static void propose(struct pipeline *pipeline, struct staged *staged,
-                    const struct command *command, uint32_t argc, const struct slice *argv)
+static void propose(struct pipeline *pipeline, struct staged *staged, const struct command *command,
+                    uint32_t argc, const struct slice *argv)
 {
     struct shard *shard = pipeline->shard;
     struct conn *conn = staged->conn;
@@ -550,8 +550,7 @@ static struct late_request *held_take(struct pipeline *pipeline)
 /* Runs what was kept, in order, until something holds again. */
 static void held_run(struct pipeline *pipeline)
 {
-    while (pipeline->held_first != NULL && pipeline->holds == 0 &&
-           pipeline->pause_until_ms == 0) {
+    while (pipeline->held_first != NULL && pipeline->holds == 0 && pipeline->pause_until_ms == 0) {
         struct late_request *late = held_take(pipeline);
         struct staged staged = {
             .conn = late->conn,

@@ -32,7 +32,7 @@ struct pipeline {
     struct late_request *barrier; /* owned: the conditional write that waits for the log to drain */
     struct late_request *held_first, *held_last; /* owned, in arrival order */
     uint32_t held_count;
-    uint64_t pause_until_ms;      /* CLIENT PAUSE; 0: none */
+    uint64_t pause_until_ms;        /* CLIENT PAUSE; 0: none */
     struct waiting_answer *waiting; /* owned list: SAVE and WAITAOF */
     struct buffer captured;         /* scratch: a reply in RESP2 that may not be the answer */
     uint64_t commands_processed;

@@ -26,11 +26,11 @@ struct recovery {
     struct shard *shard;
     struct recovery_result *result;
     struct aof_reader *reader;
-    uint64_t *last_seen;      /* per group: sequence of its newest record read; owned */
-    bool *is_baseless;        /* per group: no snapshot was good; only a log from index 1 helps; owned */
-    uint64_t unexplained;     /* lost records that no gap has explained yet */
-    uint64_t last_damage;     /* highest lost sequence */
-    bool has_foreign;         /* files of another node: refuse to start */
+    uint64_t *last_seen; /* per group: sequence of its newest record read; owned */
+    bool *is_baseless;   /* per group: no snapshot was good; only a log from index 1 helps; owned */
+    uint64_t unexplained; /* lost records that no gap has explained yet */
+    uint64_t last_damage; /* highest lost sequence */
+    bool has_foreign;     /* files of another node: refuse to start */
     char *error;
     size_t error_size;
 };
@@ -109,9 +109,8 @@ static bool load_candidate(struct recovery *recovery, const struct snapshot_file
     struct snapshot_meta meta;
     struct snapshot_report report;
     enum snapshot_check check =
-        snapshot_load(recovery->io, recovery->options->dir, file,
-                      recovery->options->meta->identity, keyspace->partitions[file->group], &meta,
-                      &report);
+        snapshot_load(recovery->io, recovery->options->dir, file, recovery->options->meta->identity,
+                      keyspace->partitions[file->group], &meta, &report);
     if (check == SNAPSHOT_GOOD) {
         group_take_snapshot(&recovery->shard->groups[file->group], &meta);
         recovery->result->snapshots++;
@@ -124,8 +123,7 @@ static bool load_candidate(struct recovery *recovery, const struct snapshot_file
               LOG_U64("group", file->group), LOG_U64("offset", report.offset),
               LOG_STR("detail", report.detail));
     if (recovery->has_foreign) {
-        (void)snprintf(recovery->error, recovery->error_size, "%s: %s", report.file,
-                       report.detail);
+        (void)snprintf(recovery->error, recovery->error_size, "%s: %s", report.file, report.detail);
     }
     kv_free(keyspace->partitions[file->group]);
     keyspace->partitions[file->group] = kv_new(keyspace->hash_seed);
@@ -336,8 +334,9 @@ static void place_groups(struct shard *shard, uint64_t next_sequence)
         group->applied = group->last_index;
         if (group->snapshot_sequence == 0) {
             /* No record that the snapshot holds is left in the log. */
-            group->snapshot_sequence =
-                group->needed_sequence != UINT64_MAX ? group->needed_sequence - 1 : next_sequence - 1;
+            group->snapshot_sequence = group->needed_sequence != UINT64_MAX
+                                           ? group->needed_sequence - 1
+                                           : next_sequence - 1;
         }
     }
 }
@@ -360,6 +359,7 @@ static int open_log(struct recovery *recovery)
         .identity = recovery->options->meta->identity,
         .next_sequence = end->next_sequence,
         .next_segment = end->next_segment,
+        .end_offset = end->offset,
     };
     int status = aof_open(recovery->io, &options, &shard->aof);
     if (status < 0) {

@@ -18,7 +18,7 @@ struct log;
 
 struct recovery_options {
     const char *dir;
-    bool salvage;                 /* serve damaged partitions with what could be read */
+    bool salvage; /* serve damaged partitions with what could be read */
     enum aof_sync sync;
     uint64_t segment_bytes;
     const struct data_dir_meta *meta;
@@ -26,9 +26,9 @@ struct recovery_options {
 
 struct recovery_result {
     uint64_t snapshots, snapshot_keys, snapshots_rejected;
-    uint64_t records, skipped;    /* log records applied; already in a snapshot */
+    uint64_t records, skipped; /* log records applied; already in a snapshot */
     uint64_t damages;
-    bool is_torn;                 /* an unacknowledged tail was left behind */
+    bool is_torn; /* an unacknowledged tail was left behind */
     uint64_t next_segment;
     uint64_t took_ms;
 };

@@ -453,8 +453,7 @@ static bool apply_other(struct kv *kv, const struct entry *entry)
     return false;
 }
 
-static void gather_part(struct shard *shard, const struct shard_stage *stage,
-                        struct gather *gather)
+static void gather_part(struct shard *shard, const struct shard_stage *stage, struct gather *gather)
 {
     struct reply capture;
     capture_begin(shard, &capture);
@@ -462,8 +461,8 @@ static void gather_part(struct shard *shard, const struct shard_stage *stage,
     reply_end(&capture);
     int64_t number = 0;
     struct slice answer = buffer_slice(&shard->captured);
-    bool is_number = answer.data[0] == ':' &&
-                     text_to_i64(slice_make(answer.data + 1, answer.size - 3), &number);
+    bool is_number =
+        answer.data[0] == ':' && text_to_i64(slice_make(answer.data + 1, answer.size - 3), &number);
     gather->sum += number;
     if (--gather->parts_left > 0) {
         return;
@@ -533,8 +532,7 @@ static void answer_waiting(struct shard *shard, uint64_t sequence)
 static void apply_owned(struct shard *shard, struct shard_stage *stage)
 {
     struct pending *front = pending_front(shard, stage->sequence);
-    bool is_owned =
-        front != NULL && (front->kind == PENDING_WRITE || front->kind == PENDING_PART);
+    bool is_owned = front != NULL && (front->kind == PENDING_WRITE || front->kind == PENDING_PART);
     struct pending owner = is_owned ? *front : (struct pending){ 0 };
     shard->pending_head += is_owned;
     const struct command *command = stage->decoded.command;
@@ -543,13 +541,13 @@ static void apply_owned(struct shard *shard, struct shard_stage *stage)
         apply_command(shard, stage, is_owned ? &owner : NULL);
         return;
     }
-    struct conn *conn = !is_owned                       ? NULL
+    struct conn *conn = !is_owned                     ? NULL
                         : owner.kind == PENDING_WRITE ? owner.client.conn
-                                                        : owner.gather->conn;
+                                                      : owner.gather->conn;
     uint64_t start_ns = io_clock_ns(shard->io);
     apply_command(shard, stage, is_owned ? &owner : NULL);
-    meter_one(shard->meter, command, stage->decoded.argv, stage->decoded.argc, conn,
-              shard->now_ms, io_clock_ns(shard->io) - start_ns);
+    meter_one(shard->meter, command, stage->decoded.argv, stage->decoded.argc, conn, shard->now_ms,
+              io_clock_ns(shard->io) - start_ns);
 }
 
 static void apply_one(struct shard *shard, struct shard_stage *stage)
@@ -631,7 +629,8 @@ struct late_request *late_request_new(struct conn *conn, uint64_t ticket,
         bytes += argv[i].size;
     }
     struct late_request *late = mem_alloc(sizeof(*late) + argc * sizeof(struct slice) + bytes);
-    *late = (struct late_request){ .conn = conn, .ticket = ticket, .command = command, .argc = argc };
+    *late =
+        (struct late_request){ .conn = conn, .ticket = ticket, .command = command, .argc = argc };
     late->argv = (struct slice *)(void *)(late + 1);
     char *to = (char *)(late->argv + argc);
     for (uint32_t i = 0; i < argc; i++) {

@@ -39,7 +39,7 @@ struct group {
     uint64_t snapshot_index_before;
     uint64_t snapshot_sequence; /* the snapshot holds every record of the group up to here */
     uint64_t needed_sequence;   /* UINT64_MAX: the log is not needed for this group */
-    bool is_damaged;       /* refused to clients: its files did not verify */
+    bool is_damaged;            /* refused to clients: its files did not verify */
 };
 
 /* A request whose arguments were copied because it runs later. */
@@ -82,29 +82,28 @@ struct pending {
     struct buffer answer; /* PENDING_EFFECTS: the reply in RESP2; owned */
 };
 
-
 struct shard {
     struct io *io;
     struct aof *aof;
     struct keyspace keyspace;
-    struct group *groups;  /* owned; keyspace.count of them */
+    struct group *groups; /* owned; keyspace.count of them */
     struct prng prng;
-    uint64_t now_ms;       /* wall clock, never going back; refreshed once per iteration */
+    uint64_t now_ms; /* wall clock, never going back; refreshed once per iteration */
     uint64_t now_sampled_ns;
 
     struct pending *pending; /* ring, owned; power of two */
     uint32_t pending_capacity;
     uint64_t pending_head, pending_tail; /* counters; slot = counter & (capacity - 1) */
-    uint64_t proposed_sequence; /* newest record given to the AOF */
-    uint64_t applied_sequence;  /* newest record applied */
-    uint32_t damaged_count;     /* groups with is_damaged */
+    uint64_t proposed_sequence;          /* newest record given to the AOF */
+    uint64_t applied_sequence;           /* newest record applied */
+    uint32_t damaged_count;              /* groups with is_damaged */
 
-    struct effects effects;     /* scratch of effects mode */
-    struct buffer captured;     /* scratch: a reply in RESP2 that is given later or elsewhere */
-    struct slice *split;        /* scratch of shard_propose_split */
+    struct effects effects; /* scratch of effects mode */
+    struct buffer captured; /* scratch: a reply in RESP2 that is given later or elsewhere */
+    struct slice *split;    /* scratch of shard_propose_split */
     uint32_t split_capacity;
-    struct shard_stage *stage;  /* scratch of apply: PIPELINE_BATCH of them */
-    struct meter *meter;        /* borrowed */
+    struct shard_stage *stage;        /* scratch of apply: PIPELINE_BATCH of them */
+    struct meter *meter;              /* borrowed */
     struct command_stats_delta delta; /* hits and misses since the start (or RESETSTAT) */
     uint64_t entries_applied;
 };

@@ -11,7 +11,7 @@
 
 enum {
     SNAPSHOT_STEP_ENTRIES = 128, /* encoded in one loop iteration: some tens of microseconds */
-    SNAPSHOT_RETRY_MS = 10000,   /* after a failed round (disk full) before the next automatic one */
+    SNAPSHOT_RETRY_MS = 10000, /* after a failed round (disk full) before the next automatic one */
 };
 
 static void round_finish(struct snapshots *snapshots);
@@ -207,8 +207,8 @@ static void group_end(struct snapshots *snapshots)
     if (snapshot_writer_state(snapshots->writer) == SNAPSHOT_FAILED) {
         int error = snapshot_writer_error(snapshots->writer);
         (void)snapshot_writer_take(snapshots->writer);
-        log_event(snapshots->log, LOG_ERROR, "snapshot_failed",
-                  LOG_U64("group", snapshots->group), LOG_STR("error", strerror(-error)), LOG_END);
+        log_event(snapshots->log, LOG_ERROR, "snapshot_failed", LOG_U64("group", snapshots->group),
+                  LOG_STR("error", strerror(-error)), LOG_END);
         snapshots->has_failed = true;
         round_finish(snapshots);
         return;

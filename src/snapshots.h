@@ -19,24 +19,24 @@ struct snapshots {
     struct log *log;
     struct snapshot_writer *writer; /* owned; NULL without persistence */
     uint64_t identity;
-    uint64_t log_bytes_max;     /* a round starts by itself beyond this; 0: never */
+    uint64_t log_bytes_max; /* a round starts by itself beyond this; 0: never */
     bool is_running;
-    uint32_t next_group;        /* of the running round */
-    uint32_t group;             /* being written */
-    struct kv_view *view;       /* of `group`; NULL between groups */
-    struct snapshot_meta meta;  /* of the view */
-    uint64_t view_sequence;     /* the log position the view shows */
+    uint32_t next_group;       /* of the running round */
+    uint32_t group;            /* being written */
+    struct kv_view *view;      /* of `group`; NULL between groups */
+    struct snapshot_meta meta; /* of the view */
+    uint64_t view_sequence;    /* the log position the view shows */
     uint64_t rounds_begun, rounds_done;
     uint64_t round_started_ns, round_started_ms;
     uint64_t log_bytes_at_round; /* of the log, when the last round began */
-    uint64_t retry_at_ms;       /* after a failure: not before this */
+    uint64_t retry_at_ms;        /* after a failure: not before this */
     /* results */
-    bool has_failed;            /* in this round */
+    bool has_failed; /* in this round */
     bool last_ok;
-    uint64_t last_done_ms;      /* wall clock of the last good round; 0: none */
+    uint64_t last_done_ms; /* wall clock of the last good round; 0: none */
     uint64_t last_duration_ms;
     uint64_t files, keys, bytes; /* of the running or last round */
-    uint64_t writes_at_round;   /* shard writes when the last good round began */
+    uint64_t writes_at_round;    /* shard writes when the last good round began */
 };
 
 void snapshots_init(struct snapshots *snapshots, struct shard *shard, struct log *log,

@@ -64,17 +64,19 @@ struct aof_record {
 };
 
 struct aof_options {
-    const char *dir;        /* borrowed for the life of the aof; NULL: in memory only, nothing is kept */
+    const char *dir; /* borrowed for the life of the aof; NULL: in memory only, nothing is kept */
     uint64_t segment_bytes; /* of a new segment: a multiple of 4096, >= 64 KiB */
     enum aof_sync sync;
     uint64_t
         identity; /* of this node's data directory: written into headers, checked at recovery */
     uint64_t next_sequence; /* where recovery ended: aof_reader_end() */
     uint64_t next_segment;  /* number of the first segment this process may create */
+    uint64_t end_offset; /* of the newest segment's records, as recovery read them; 0: not known */
 };
 
-/* Syncs what earlier processes left, creates the first segment (both synchronously) and is then
- * ready to append.  A full disk is no failure here: aof_is_full until there is space.  < 0: -errno.
+/* Makes durable what earlier processes left (aof_settle.h), creates the first segment (both
+ * synchronously) and is then ready to append.  A full disk is no failure here: aof_is_full until
+ * there is space.  < 0: -errno.
  */
 MUST_USE int aof_open(struct io *io, const struct aof_options *options, struct aof **out_aof);
 /* Flushes, syncs, closes; waits for the disk.  < 0 when something was not made durable.  Events of

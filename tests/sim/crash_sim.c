@@ -28,14 +28,24 @@
 
 enum {
     CLIENTS = 3,
-    KEYS = 24,            /* of each client */
-    OPS_MAX = 4096,       /* of each client between two crashes */
-    WINDOW_MAX = 64,      /* writes sent and not answered */
+    KEYS = 24,       /* of each client */
+    OPS_MAX = 4096,  /* of each client between two crashes */
+    WINDOW_MAX = 64, /* writes sent and not answered */
     CRASHES = 4,
     PORT = 7001,
 };
 
-enum op_kind { OP_SET, OP_SET_EXPIRE, OP_DEL, OP_APPEND, OP_INCR, OP_MSET, OP_RENAME, OP_PERSIST, OP_KINDS };
+enum op_kind {
+    OP_SET,
+    OP_SET_EXPIRE,
+    OP_DEL,
+    OP_APPEND,
+    OP_INCR,
+    OP_MSET,
+    OP_RENAME,
+    OP_PERSIST,
+    OP_KINDS
+};
 enum op_state { OP_SENT, OP_DONE, OP_REFUSED };
 
 /* One write and what became of it. */
@@ -44,8 +54,8 @@ struct op {
     enum op_state state;
     uint32_t keys[4];
     uint32_t keys_count;
-    uint64_t unique;  /* makes its value unlike any other */
-    uint32_t size;    /* of the value */
+    uint64_t unique; /* makes its value unlike any other */
+    uint32_t size;   /* of the value */
 };
 
 struct value {
@@ -79,7 +89,7 @@ struct run {
     struct config config;
     struct client clients[CLIENTS];
     uint64_t unique;
-    bool may_lose;      /* power loss under a relaxed policy happened */
+    bool may_lose; /* power loss under a relaxed policy happened */
     bool has_node;
     const char *failure;
     char detail[512];
@@ -236,7 +246,8 @@ static void put_key(struct buffer *out, const struct client *client, uint32_t ke
 
 static void op_encode(const struct client *client, const struct op *op, struct buffer *out)
 {
-    static const char *const names[] = { "SET", "SET", "DEL", "APPEND", "INCR", "MSET", "RENAME", "PERSIST" };
+    static const char *const names[] = { "SET",  "SET",  "DEL",    "APPEND",
+                                         "INCR", "MSET", "RENAME", "PERSIST" };
     struct buffer text = { 0 };
     op_value(op, &text);
     bool has_value = op->kind == OP_SET || op->kind == OP_SET_EXPIRE || op->kind == OP_APPEND;
@@ -365,6 +376,11 @@ static void node_drop(struct run *run)
     }
 }
 
+static uint64_t later(const struct run *run, uint64_t ms)
+{
+    return sim_world_now_ns(run->world) + ms * 1000000;
+}
+
 /* Boots until a start gets through (a start may itself be crashed or meet a full disk). */
 static bool node_boot(struct run *run)
 {
@@ -388,6 +404,8 @@ static bool node_boot(struct run *run)
             sim_node_crash(run->machine, false);
         }
         node_drop(run);
+        struct sim_turn turn;
+        (void)sim_world_step(run->world, later(run, 1000), &turn); /* whoever restarts it waits */
     }
     (void)snprintf(run->detail, sizeof(run->detail), "%s", error);
     fail(run, "the node does not start");
@@ -417,11 +435,6 @@ static void pump(struct run *run, uint64_t until_ns, bool with_load)
             client_push(client);
         }
     }
-}
-
-static uint64_t later(const struct run *run, uint64_t ms)
-{
-    return sim_world_now_ns(run->world) + ms * 1000000;
 }
 
 static void clients_connect(struct run *run)
@@ -496,9 +509,10 @@ static void check_client(struct run *run, struct client *client)
         }
     }
     if (!found) {
-        (void)snprintf(run->detail, sizeof(run->detail),
-                       "client %u: %u sent, %u answered: the keys are no prefix of at least %u writes",
-                       client->number, client->sent, client->answered, least);
+        (void)snprintf(
+            run->detail, sizeof(run->detail),
+            "client %u: %u sent, %u answered: the keys are no prefix of at least %u writes",
+            client->number, client->sent, client->answered, least);
         fail(run, "lost, doubled or torn writes");
     }
     model_copy(&client->model, &actual);
@@ -519,11 +533,16 @@ static void configure(struct run *run)
     char segment[32];
     (void)snprintf(segment, sizeof(segment), "%u", 65536u << prng_below(&run->prng, 3));
     struct slice pairs[] = {
-        slice_from("data-dir"), slice_from("/data"),
-        slice_from("partitions"), slice_from("16"),
-        slice_from("aof-segment-size"), slice_from(segment),
-        slice_from("snapshot-log-size"), slice_from(prng_chance(&run->prng, 1, 2) ? "100kb" : "0"),
-        slice_from("appendfsync"), slice_from(policies[prng_chance(&run->prng, 2, 3) ? 0 : 1 + prng_below(&run->prng, 2)]),
+        slice_from("data-dir"),
+        slice_from("/data"),
+        slice_from("partitions"),
+        slice_from("16"),
+        slice_from("aof-segment-size"),
+        slice_from(segment),
+        slice_from("snapshot-log-size"),
+        slice_from(prng_chance(&run->prng, 1, 2) ? "100kb" : "0"),
+        slice_from("appendfsync"),
+        slice_from(policies[prng_chance(&run->prng, 2, 3) ? 0 : 1 + prng_below(&run->prng, 2)]),
     };
     config_defaults(&run->config);
     for (size_t i = 0; i < ARRAY_COUNT(pairs); i += 2) {
@@ -573,8 +592,7 @@ static void crash_once(struct run *run)
         sim_node_crash(run->machine, power_loss);
     }
     bool syncs_fail = sim_world_options(run->world)->sync_error_ppm != 0;
-    run->may_lose =
-        run->config.appendfsync != AOF_SYNC_ALWAYS && (power_loss || syncs_fail);
+    run->may_lose = run->config.appendfsync != AOF_SYNC_ALWAYS && (power_loss || syncs_fail);
     clients_close(run);
     node_drop(run);
 }
@@ -604,7 +622,8 @@ static bool run_seed(uint64_t seed)
         }
     }
     if (run->failure != NULL) {
-        printf("FAIL seed %" PRIu64 " (appendfsync %d): %s: %s\n  repeat: crash_sim %" PRIu64 " 1\n",
+        printf("FAIL seed %" PRIu64 " (appendfsync %d): %s: %s\n  repeat: crash_sim %" PRIu64
+               " 1\n",
                seed, (int)run->config.appendfsync, run->failure, run->detail, seed);
     }
     bool ok = run->failure == NULL;
