@@ -18,6 +18,7 @@ enum {
     CONN_RECV_BYTES = 64 << 10,        /* one receive; the buffer is shared by all connections */
     LCS_CELLS_MAX = 16 << 20,          /* LCS's table: 64 MiB and tens of milliseconds */
     CLIENTS_MAX_DEFAULT = 10000,       /* maxclients, as Redis's default */
+    ADMIN_ARGS_MAX = 4096,             /* names asked for at once (COMMAND DOCS a b ...): each costs kilobytes of reply */
     CLIENT_NAME_BYTES_MAX = 1024,      /* a client's name and its library's: CLIENT LIST prints them all */
 
     /* Keyspace. */

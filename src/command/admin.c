@@ -4,6 +4,7 @@
 #include "command/admin.h"
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/text.h"
 
 #include <inttypes.h>
@@ -47,6 +48,16 @@ bool admin_timeout(struct command_ctx *ctx, uint32_t at, uint64_t *out_ms)
         return false;
     }
     *out_ms = (uint64_t)timeout_ms;
+    return true;
+}
+
+bool admin_args_bounded(struct command_ctx *ctx)
+{
+    if (ctx->argc > ADMIN_ARGS_MAX) {
+        reply_errorf(ctx->reply, "ERR too many arguments, at most %d are allowed",
+                     (int)ADMIN_ARGS_MAX);
+        return false;
+    }
     return true;
 }
 
@@ -114,6 +125,12 @@ void admin_client_name_set(struct conn_info *info, struct slice name)
 {
     info->name.size = 0;
     buffer_append_slice(&info->name, name);
+}
+
+uint64_t admin_synced_sequence(const struct host_facts *facts)
+{
+    uint64_t synced = facts->aof_synced_sequence == 0 ? 0 : facts->aof_synced_sequence - 1;
+    return synced < facts->aof_sequence ? synced : facts->aof_sequence;
 }
 
 const char *consistency_name(enum consistency level)

@@ -20,9 +20,11 @@ void reply_not_an_integer(struct reply *reply);
 MUST_USE bool admin_integer(struct command_ctx *ctx, uint32_t at, int64_t *out);
 /* A timeout in milliseconds, with the error texts of Redis. */
 MUST_USE bool admin_timeout(struct command_ctx *ctx, uint32_t at, uint64_t *out_ms);
-/* True for argv[at] being `word` in any case; false when there is no such argument. */
+/* False when there are so many arguments that the reply had no bound; an error has been written. */
+MUST_USE bool admin_args_bounded(struct command_ctx *ctx);
 /* An argument as it may be quoted in an error text: cut, for reply_errorf's "%.*s". */
 #define ADMIN_QUOTED(arg) (int)((arg).size > 128 ? 128 : (arg).size), (arg).data
+/* True for argv[at] being `word` in any case; false when there is no such argument. */
 bool admin_word(const struct command_ctx *ctx, uint32_t at, const char *word);
 
 /* The members of a map, name first. */
@@ -46,6 +48,8 @@ enum admin_client_type {
 /* The types CLIENT LIST and KILL know by name; false for other words.  All clients are normal. */
 bool admin_client_type(struct slice name, enum admin_client_type *out);
 void admin_client_name_set(struct conn_info *info, struct slice name);
+/* The newest record that is on the platter with all before it; 0: none. */
+uint64_t admin_synced_sequence(const struct host_facts *facts);
 const char *consistency_name(enum consistency level);
 /* 1536 -> "1.50K". */
 void admin_human_bytes(uint64_t bytes, char out[32]);

@@ -52,7 +52,7 @@ void client_list_command(struct command_ctx *ctx)
 {
     bool all = true;
     uint32_t first_id = 0;
-    if (!client_list_parse(ctx, &all, &first_id)) {
+    if (!admin_args_bounded(ctx) || !client_list_parse(ctx, &all, &first_id)) {
         return;
     }
     struct server *server = ctx->host->server;

@@ -48,6 +48,9 @@ void command_count_command(struct command_ctx *ctx)
 /* COMMAND INFO [name ...]: null for unknown names. */
 void command_info_command(struct command_ctx *ctx)
 {
+    if (!admin_args_bounded(ctx)) {
+        return;
+    }
     if (ctx->argc == 2) {
         ctx->argc = 1;
         command_command(ctx);
@@ -70,6 +73,9 @@ void command_info_command(struct command_ctx *ctx)
 /* COMMAND DOCS [name ...]: unknown names are passed over. */
 void command_docs_command(struct command_ctx *ctx)
 {
+    if (!admin_args_bounded(ctx)) {
+        return;
+    }
     if (ctx->argc == 2) {
         reply_map(ctx->reply, command_count());
         for (uint32_t id = 0; id < command_count(); id++) {

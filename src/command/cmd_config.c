@@ -18,6 +18,9 @@ static bool config_set_check(struct command_ctx *ctx);
 void config_get_command(struct command_ctx *ctx)
 {
     struct host *host = ctx->host;
+    if (!admin_args_bounded(ctx)) {
+        return;
+    }
     uint32_t matches = 0;
     for (uint32_t i = 0; host->config_name(host, i) != NULL; i++) {
         matches += config_match(ctx, host->config_name(host, i)) != CONFIG_NONE;

@@ -238,8 +238,6 @@ static bool hello_parse(struct command_ctx *ctx, struct hello_options *out)
 static void hello_reply(struct command_ctx *ctx)
 {
     const struct conn_info *info = conn_info(ctx->conn);
-    struct host_facts facts = { .version = "" };
-    ctx->host->facts(ctx->host, &facts);
     reply_map(ctx->reply, 8);
     reply_field_text(ctx->reply, "server", "redis");
     reply_field_text(ctx->reply, "version", REDIS_VERSION);
@@ -249,5 +247,5 @@ static void hello_reply(struct command_ctx *ctx)
     reply_field_text(ctx->reply, "role", "master");
     reply_text(ctx->reply, "modules");
     reply_array(ctx->reply, 0);
-    reply_field_text(ctx->reply, "minidb_version", facts.version);
+    reply_field_text(ctx->reply, "minidb_version", ctx->host->version);
 }

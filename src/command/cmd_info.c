@@ -281,7 +281,7 @@ static void info_persistence(struct info *info)
     line_text(info, "aof_fsync", facts->aof_sync_name);
     line_number(info, "aof_disk_bytes", facts->aof_disk_bytes);
     line_number(info, "aof_sequence", facts->aof_sequence);
-    line_number(info, "aof_synced_sequence", facts->aof_synced_sequence);
+    line_number(info, "aof_synced_sequence", admin_synced_sequence(facts));
     line_number(info, "aof_writes", facts->aof_writes);
     line_number(info, "aof_syncs", facts->aof_syncs);
     line_number(info, "aof_sync_last_usec", facts->aof_sync_last_us);
@@ -409,7 +409,7 @@ static void info_raft(struct info *info)
     line_number(info, "raft_groups_led", info->self.partitions_led);
     line_number(info, "raft_term", facts->term);
     line_number(info, "raft_log_sequence", facts->aof_sequence);
-    line_number(info, "raft_log_synced_sequence", facts->aof_synced_sequence);
+    line_number(info, "raft_log_synced_sequence", admin_synced_sequence(facts));
     line_number(info, "raft_log_bytes", facts->aof_log_bytes);
 }
 

@@ -151,7 +151,7 @@ void waitaof_command(struct command_ctx *ctx)
     }
     struct host_facts facts = { .now_ms = 0 };
     ctx->host->facts(ctx->host, &facts);
-    bool is_synced = facts.aof_synced_sequence >= facts.aof_sequence;
+    bool is_synced = admin_synced_sequence(&facts) == facts.aof_sequence;
     if (local == 0 || is_synced) {
         admin_reply_sync(ctx->reply, is_synced);
         return;

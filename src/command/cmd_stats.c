@@ -99,7 +99,7 @@ static void aof_reply(struct reply *reply, const struct host_facts *facts)
     reply_field_integer(reply, "disk_bytes", facts->aof_disk_bytes);
     reply_field_integer(reply, "pending_bytes", facts->aof_pending_bytes);
     reply_field_integer(reply, "sequence", facts->aof_sequence);
-    reply_field_integer(reply, "synced_sequence", facts->aof_synced_sequence);
+    reply_field_integer(reply, "synced_sequence", admin_synced_sequence(facts));
     reply_field_integer(reply, "writes", facts->aof_writes);
     reply_field_integer(reply, "syncs", facts->aof_syncs);
     reply_field_integer(reply, "sync_last_usec", facts->aof_sync_last_us);

@@ -217,16 +217,16 @@ bool command_keys(const struct command *command, uint32_t argc, uint32_t *out_fi
     return true;
 }
 
-static bool keys_fit(const struct command_ctx *ctx)
+bool command_keys_fit(const struct command *command, uint32_t argc, const struct slice *argv)
 {
     uint32_t first = 0;
     uint32_t last = 0;
     uint32_t step = 0;
-    if (!command_keys(ctx->command, ctx->argc, &first, &last, &step)) {
+    if (!command_keys(command, argc, &first, &last, &step)) {
         return true;
     }
     for (uint32_t i = first; i <= last; i += step) {
-        if (ctx->argv[i].size > KEY_BYTES_MAX) {
+        if (argv[i].size > KEY_BYTES_MAX) {
             return false;
         }
     }
@@ -236,8 +236,8 @@ static bool keys_fit(const struct command_ctx *ctx)
 int command_prepare(struct command_ctx *ctx)
 {
     ASSERT(command_arity_ok(ctx->command, ctx->argc));
-    if (UNLIKELY(!keys_fit(ctx))) {
-        reply_errorf(ctx->reply, "ERR key exceeds maximum allowed size (%d bytes)", KEY_BYTES_MAX);
+    if (UNLIKELY(!command_keys_fit(ctx->command, ctx->argc, ctx->argv))) {
+        command_reply_key_size(ctx->reply);
         return 1;
     }
     return ctx->command->prepare == NULL ? 0 : ctx->command->prepare(ctx);
@@ -263,6 +263,11 @@ void command_reply_unknown(struct reply *reply, const struct slice *argv, uint32
         argv[0].size < UNKNOWN_ARGS_BYTES_MAX ? argv[0].size : UNKNOWN_ARGS_BYTES_MAX;
     reply_errorf(reply, "ERR unknown command '%.*s', with args beginning with: %s", (int)name_size,
                  name_size > 0 ? argv[0].data : "", args);
+}
+
+void command_reply_key_size(struct reply *reply)
+{
+    reply_errorf(reply, "ERR key exceeds maximum allowed size (%d bytes)", KEY_BYTES_MAX);
 }
 
 void command_reply_arity(struct reply *reply, const struct command *command)

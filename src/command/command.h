@@ -111,6 +111,9 @@ bool command_arity_ok(const struct command *command, uint32_t argc);
 /* The range of key arguments for this argc: [first, last] step `step`; false when there is none. */
 bool command_keys(const struct command *command, uint32_t argc, uint32_t *out_first,
                   uint32_t *out_last, uint32_t *out_step);
+/* True when no key is longer than KEY_BYTES_MAX.  What follows relies on it. */
+bool command_keys_fit(const struct command *command, uint32_t argc, const struct slice *argv);
+void command_reply_key_size(struct reply *reply);
 /* What comes between the arity check and running (reads) or logging (writes): answers keys over
  * KEY_BYTES_MAX with an error and calls the row's prepare.  Returns 0, or 1 when it has replied.
  * On 0 the command to run or log is ctx->command (prepare may have chosen another of the same

@@ -63,7 +63,9 @@ struct host_facts {
     uint64_t snapshot_last_duration_ms, snapshot_count, snapshot_groups_done;
     uint64_t snapshot_started_ms; /* of the running one; wall clock */
     uint64_t writes_since_snapshot, snapshot_kept_bytes;
-    uint64_t aof_disk_bytes, aof_log_bytes, aof_pending_bytes, aof_sequence, aof_synced_sequence;
+    uint64_t aof_disk_bytes, aof_log_bytes, aof_pending_bytes;
+    uint64_t aof_sequence;        /* of the newest record appended; 0: none */
+    uint64_t aof_synced_sequence; /* every record below it is on the platter */
     uint64_t aof_writes, aof_syncs, aof_sync_last_us, aof_sync_max_us;
     uint64_t term, damaged_partitions;
 };
@@ -116,6 +118,7 @@ struct host {
     struct error_stats *error_stats;
     struct slowlog *slowlog;
     struct latency *latency;
+    const char *version;  /* of minidb: HELLO shows it without asking for all facts */
     const char *password; /* requirepass; NULL or "" when none */
     enum consistency consistency_default;
     enum host_debug debug;

@@ -30,7 +30,7 @@ uint64_t command_stats_percentile(const struct command_stats *stats, uint32_t pe
     uint64_t low = bucket == 0 ? 0 : 1ull << (bucket - 1);
     uint64_t width = bucket == 0 ? 1 : low;
     /* Calls are taken as spread evenly over their bucket. */
-    double part = (double)(rank - below) / (double)stats->histogram[bucket];
+    double part = ((double)(rank - below) - 0.5) / (double)stats->histogram[bucket];
     return low + (uint64_t)((double)width * part);
 }
 

@@ -719,7 +719,7 @@ TEST(redis_replication)
     ANSWERS("WAITAOF 1 0 -1", "-ERR timeout is negative\r\n");
     ANSWERS("WAITAOF 1 0 0", "*2\r\n:1\r\n:0\r\n");
     CHECK_EQ(f.wait, COMMAND_WAIT_NONE);
-    f.fake.facts.aof_sequence = 1;
+    f.fake.facts.aof_sequence = 1; /* not below what is synced: not synced */
     ANSWERS("WAITAOF 0 0 0", "*2\r\n:0\r\n:0\r\n");
     CHECK_EQ(f.wait, COMMAND_WAIT_NONE);
     (void)run(&f, "WAITAOF 1 0 0");
@@ -958,6 +958,25 @@ TEST(cluster_of_one)
 }
 
 /* ── every reply of every protocol ───────────────────────────────────────────────────────────── */
+
+TEST(replies_are_bounded)
+{
+    static const char *const commands[] = { "COMMAND INFO", "COMMAND DOCS", "CLIENT LIST ID",
+                                            "CONFIG GET" };
+    struct fixture f;
+    begin(&f);
+    for (uint32_t i = 0; i < ARRAY_COUNT(commands); i++) {
+        struct buffer line = { 0 };
+        buffer_append_text(&line, commands[i]);
+        for (uint32_t at = 0; at < ADMIN_ARGS_MAX; at++) {
+            buffer_append_text(&line, " 1");
+        }
+        buffer_append_byte(&line, '\0');
+        ANSWERS(line.data, "-ERR too many arguments, at most 4096 are allowed\r\n");
+        buffer_free(&line);
+    }
+    end(&f);
+}
 
 /* Counts one RESP value; returns what follows it, or NULL when it is malformed. */
 static const char *resp_skip(const char *at, const char *end)

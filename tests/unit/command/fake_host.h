@@ -278,6 +278,7 @@ static inline void fake_host_init(struct fake_host *fake, uint64_t now_ms)
         .memory_resident = 3072,
         .memory_peak = 2048,
         .snapshot_last_ok = true,
+        .aof_synced_sequence = 1,
         .snapshot_last_ms = 1699999999000,
     };
     fake->members[0] = (struct host_member){
@@ -317,6 +318,7 @@ static inline void fake_host_init(struct fake_host *fake, uint64_t now_ms)
         .error_stats = &fake->errors,
         .slowlog = &fake->slowlog,
         .latency = &fake->latency,
+        .version = "0.1.0",
         .consistency_default = CONSISTENCY_STRONG,
         .debug = HOST_DEBUG_YES,
     };
