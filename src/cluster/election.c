@@ -33,12 +33,29 @@ static void election_timer_reset(struct raft *raft)
     raft->election_deadline_ms = raft->now_ms + timeout_ms + prng_below(&raft->prng, timeout_ms);
 }
 
-/* A voter in what it believes to be the configuration, with a disk that moves and a trusted log,
- * and with room for its first entry. */
+/* A voter, also one whose removal is in its log but not committed: it may be the only one whose log
+ * is long enough to win and so to complete that very change (thesis §4.2.2). */
+static bool is_candidate_by_config(const struct raft *raft)
+{
+    bool may_be_undone = raft_config_pending(raft) != 0;
+    return raft_self_votes(raft) ||
+           (may_be_undone && raft_self_votes_in(raft, &raft->config_before.config));
+}
+
+/* By configuration, with a disk that moves, a trusted log, and room for its first entry. */
 bool raft_is_promotable(const struct raft *raft)
 {
-    return raft_self_votes(raft) && !raft->is_suspect && raft->installing_index == 0 &&
+    return is_candidate_by_config(raft) && !raft->is_suspect && raft->installing_index == 0 &&
            !raft_disk_is_stalled(raft) && raft_log_room(&raft->log) > 0;
+}
+
+/* Nobody else need be asked or waited for, and no other leader's lease rests on us: either our
+ * promise has run out, or we gave none since we were alone for certain. */
+static bool may_lead_at_once(const struct raft *raft)
+{
+    bool was_always_alone = !raft->has_heard_leader && raft->config.index <= raft->commit_index;
+    return raft_is_alone(raft) && raft_is_promotable(raft) &&
+           (was_always_alone || raft->now_ms >= raft->promise_until_ms);
 }
 
 void raft_election_tick(struct raft *raft)
@@ -49,7 +66,7 @@ void raft_election_tick(struct raft *raft)
     }
     bool is_due = raft->now_ms >= raft->election_deadline_ms;
     bool is_candidate = raft->role != RAFT_FOLLOWER;
-    if (is_due || (!is_candidate && raft_is_alone(raft))) {
+    if (is_due || (!is_candidate && may_lead_at_once(raft))) {
         campaign(raft, /* is_transfer= */ false);
     } else if (is_candidate && raft->now_ms >= raft->resend_deadline_ms) {
         request_votes(raft);
@@ -68,12 +85,11 @@ uint64_t raft_election_deadline(const struct raft *raft)
     switch (raft->role) {
     case RAFT_LEADER:
         /* Step-down times are looked at with every heartbeat; alone there are none to send. */
-        return raft->config.config.members_count == 1 ? stall_deadline(raft)
-                                                      : raft->heartbeat_deadline_ms;
-    case RAFT_FOLLOWER: {
-        bool is_due = raft_is_alone(raft) && raft_is_promotable(raft);
-        return is_due ? raft->now_ms : raft->election_deadline_ms;
-    }
+        return raft_is_alone(raft) && raft->config.config.members_count == 1
+                   ? stall_deadline(raft)
+                   : raft->heartbeat_deadline_ms;
+    case RAFT_FOLLOWER:
+        return may_lead_at_once(raft) ? raft->now_ms : raft->election_deadline_ms;
     case RAFT_PRECANDIDATE:
     case RAFT_CANDIDATE:
         return raft->resend_deadline_ms < raft->election_deadline_ms ? raft->resend_deadline_ms
@@ -114,6 +130,7 @@ void raft_leader_heard(struct raft *raft, uint64_t leader)
         raft_become_follower(raft, raft->term, leader);
     }
     election_timer_reset(raft);
+    raft->has_heard_leader = true;
     raft->promise_until_ms = raft->now_ms + raft->options.election_timeout_ms;
 }
 
@@ -247,7 +264,7 @@ static bool is_up_to_date(const struct raft *raft, const struct raft_message *me
  * may be a learner that does not know yet of its promotion. */
 void raft_on_vote_request(struct raft *raft, const struct raft_message *message)
 {
-    if (raft->is_suspect) {
+    if (raft->is_suspect && !MUTANT(MUT_SUSPECT_VOTES)) {
         return; /* we may have forgotten a promise */
     }
     bool is_pre = message->kind == RAFT_MESSAGE_PREVOTE;

@@ -438,11 +438,16 @@ bool raft_is_self(const struct raft *raft, uint32_t i)
     return member->node == raft->options.node && member->incarnation == raft->options.incarnation;
 }
 
+bool raft_self_votes_in(const struct raft *raft, const struct raft_config *config)
+{
+    int at = raft_config_find(config, raft->options.node);
+    return at >= 0 && config->members[at].incarnation == raft->options.incarnation &&
+           raft_member_votes(&config->members[at]);
+}
+
 bool raft_self_votes(const struct raft *raft)
 {
-    int at = raft_config_find(&raft->config.config, raft->options.node);
-    return at >= 0 && raft_is_self(raft, (uint32_t)at) &&
-           raft_member_votes(&raft->config.config.members[at]);
+    return raft_self_votes_in(raft, &raft->config.config);
 }
 
 bool raft_is_alone(const struct raft *raft)
@@ -479,14 +484,18 @@ void raft_init(struct raft *raft, const struct raft_options *options, const stru
     check_options(options);
     ASSERT(log_capacity > RAFT_LOG_RESERVE);
     ASSERT(raft_config_is_valid(&boot->snapshot.config));
-    ASSERT(boot->term >= boot->snapshot.term);
+    /* A snapshot may be durable before the term in which it was received: no vote was sent in it.
+     */
+    bool is_behind = boot->term < boot->snapshot.term;
+    uint64_t term = is_behind ? boot->snapshot.term : boot->term;
+    uint64_t voted_for = is_behind ? 0 : boot->voted_for;
     *raft = (struct raft){
         .options = *options,
         .now_ms = boot->now_ms,
-        .term = boot->term,
-        .voted_for = boot->voted_for,
-        .emitted_term = boot->term,
-        .emitted_vote = boot->voted_for,
+        .term = term,
+        .voted_for = voted_for,
+        .emitted_term = term,
+        .emitted_vote = voted_for,
         .commit_index = boot->snapshot.index,
         .snapshot = boot->snapshot,
         .boot_commit_index = boot->commit_index,
@@ -496,7 +505,7 @@ void raft_init(struct raft *raft, const struct raft_options *options, const stru
     raft_log_init(&raft->log, log_memory, log_capacity, boot->snapshot.index, boot->snapshot.term);
     raft_config_install(raft, &boot->snapshot.config, boot->snapshot.index);
     raft_reads_init(raft);
-    raft_become_follower(raft, boot->term, 0);
+    raft_become_follower(raft, term, 0);
     /* We may have heard a leader just before we stopped: its lease must not be broken. */
     raft->promise_until_ms = boot->now_ms;
     if (!MUTANT(MUT_LEASE_BOOT)) {

@@ -62,6 +62,7 @@ struct raft {
     /* Elections. */
     uint64_t election_deadline_ms; /* follower: campaign; (pre)candidate: try again */
     uint64_t promise_until_ms;   /* a leader was heard: no votes before this (leases rest on it) */
+    bool has_heard_leader;       /* since the start */
     uint64_t resend_deadline_ms; /* (pre)candidate: ask the silent ones again */
     bool is_transfer_campaign;   /* the leader asked us to */
     bool has_sent_votes;         /* candidate: durable, and the requests are out */
@@ -112,7 +113,8 @@ uint64_t raft_config_pending(const struct raft *raft);
 void raft_settle(struct raft *raft);
 /* Member i is this very replica: the same node, the same disk. */
 bool raft_is_self(const struct raft *raft, uint32_t i);
-bool raft_self_votes(const struct raft *raft);
+bool raft_self_votes_in(const struct raft *raft, const struct raft_config *config);
+bool raft_self_votes(const struct raft *raft); /* in the configuration in force */
 /* Nobody else is needed for anything. */
 bool raft_is_alone(const struct raft *raft);
 

@@ -290,13 +290,13 @@ static struct raft_progress *row_of(struct raft *raft, const struct raft_message
 /* A peer that may have lost what it acknowledged starts again from nothing. */
 void raft_peer_lost(struct raft *raft, struct raft_progress *progress, uint64_t boot)
 {
-    if (boot > progress->boot || !progress->is_suspect) {
+    if ((boot > progress->boot || !progress->is_suspect) && !MUTANT(MUT_SUSPECT_NOT_RESET)) {
         progress->match = 0;
         progress_probe(progress);
         progress->next = raft->log.last_index + 1;
     }
     progress->boot = boot;
-    progress->is_suspect = !MUTANT(MUT_SUSPECT_COUNTS);
+    progress->is_suspect = true;
 }
 
 /* What a peer said before its latest start is void, however late it arrives. */
@@ -419,7 +419,9 @@ void raft_on_append(struct raft *raft, const struct raft_message *message)
 }
 
 /* Raft §5.3: entries we have are kept, a conflicting one goes with all that follow, new ones are
- * appended.  When the log is short of slots a part is taken; the leader sends the rest again. */
+ * appended.  When the log is short of slots a part is taken.  When nothing could be taken we do not
+ * answer: an answer would make the leader send the same again at once, and so forever; like this
+ * it tries again with its next heartbeat. */
 static void append_entries(struct raft *raft, uint64_t prev, const struct raft_entry *entries,
                            uint32_t count)
 {
@@ -442,6 +444,9 @@ static void append_entries(struct raft *raft, uint64_t prev, const struct raft_e
         if (entries[i].kind == RAFT_ENTRY_CONFIG) {
             raft_config_append(raft, entries[i].config, entries[i].index);
         }
+    }
+    if (new_count == 0 && at < count) {
+        raft->owes_ack = false;
     }
     raft->out->entries = new_count > 0 ? &entries[at] : NULL;
     raft->out->entries_count = new_count;
