@@ -47,7 +47,7 @@ def servers(variant):
     return {"MINIDB": f"build/{variant}/minidb", "MINIDB_CLI": "build/minidb-cli"}
 
 
-ASAN = make("VARIANT=asan", "CC=gcc", "unit-build", "build/asan/minidb")
+ASAN = make("VARIANT=asan", "CC=gcc", "unit-build", "sim-build", "build/asan/minidb")
 TSAN = make("VARIANT=tsan", "CC=gcc", "unit-build", "build/tsan/minidb")
 FUZZ = make("VARIANT=fuzz", "CC=clang", "fuzz-build")
 
@@ -60,6 +60,8 @@ STAGES = [
     Stage("unit asan", "programs", make("VARIANT=asan", "unit-list"), 300, build=ASAN),
     Stage("unit tsan", "programs", make("VARIANT=tsan", "unit-list"), 300, build=TSAN,
           only=r"/(io|root)/"),
+    Stage("sim", "programs", make("sim-list"), 600, build=make("CC=gcc", "sim-build")),
+    Stage("sim asan", "programs", make("VARIANT=asan", "sim-list"), 600, build=ASAN),
     Stage("spec", "suites", ["tests/spec/*.py"], 300, env=servers("release")),
     Stage("e2e", "suites", ["tests/e2e/test_*.py"], 600, env=servers("release")),
     Stage("e2e asan", "suites", ["tests/spec/*.py", "tests/e2e/test_*.py"], 900,
@@ -157,12 +159,12 @@ def run_tests(stage, commands):
 
 def programs(stage):
     status, output = run(stage.command, 60, stage.env, f"{stage.name}-list")
-    paths = [path for path in output.split() if "/tests/" in path]
+    paths = [path for path in output.split() if path.startswith("build/")]
     if status != 0 or not paths:
         show_failure(stage.name, status, output)
         return 0, 1
     paths = [path for path in paths if re.search(stage.only, path)]
-    return run_tests(stage, [(path.split("/tests/")[1], [path]) for path in paths])
+    return run_tests(stage, [(path.split("/", 2)[2], [path]) for path in paths])
 
 
 def suites(stage):
