@@ -16,6 +16,7 @@ enum {
     CONN_SLOTS_MAX = 4096,             /* replies owed to one connection before we stop reading it */
     CONN_OUTPUT_PAUSE_BYTES = 1 << 20, /* unsent output at which we stop reading a connection */
     CONN_RECV_BYTES = 64 << 10,        /* one receive; the buffer is shared by all connections */
+    REPLY_VALUES_BYTES_MAX = 256 << 20, /* values in one reply (MGET k k k ...): the output limit's size */
     LCS_CELLS_MAX = 16 << 20,          /* LCS's table: 64 MiB and tens of milliseconds */
     CLIENTS_MAX_DEFAULT = 10000,       /* maxclients, as Redis's default */
     ADMIN_ARGS_MAX = 4096,             /* names asked for at once (COMMAND DOCS a b ...): each costs kilobytes of reply */

@@ -14,8 +14,29 @@
 
 /* ── several keys ────────────────────────────────────────────────────────────────────────────── */
 
+/* A short request may name a long value many times.  Few keys cannot be too much, and are not
+ * looked up twice. */
+static bool mget_is_bounded(struct command_ctx *ctx)
+{
+    if (LIKELY(ctx->argc - 1 <= REPLY_VALUES_BYTES_MAX / REQUEST_BYTES_MAX)) {
+        return true;
+    }
+    uint64_t bytes = 0;
+    for (uint32_t i = 1; i < ctx->argc && bytes <= REPLY_VALUES_BYTES_MAX; i++) {
+        const struct kv_entry *entry = db_peek(ctx, ctx->argv[i]);
+        struct kv_scratch scratch;
+        bytes += entry == NULL ? 0 : kv_entry_value(entry, &scratch).size;
+    }
+    return bytes <= REPLY_VALUES_BYTES_MAX;
+}
+
 void mget_command(struct command_ctx *ctx)
 {
+    if (!mget_is_bounded(ctx)) {
+        reply_errorf(ctx->reply, "ERR values exceed maximum allowed size of a reply (%d bytes)",
+                     REPLY_VALUES_BYTES_MAX);
+        return;
+    }
     reply_array(ctx->reply, ctx->argc - 1);
     for (uint32_t i = 1; i < ctx->argc; i++) {
         const struct kv_entry *entry = db_read(ctx, ctx->argv[i]);
