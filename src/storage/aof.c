@@ -31,6 +31,7 @@
 enum {
     BATCH_KEEP_BYTES = 1 << 20, /* capacity a batch keeps for the next one */
     RESERVE_BYTES = 128 << 10,  /* prepared space that records already appended may need */
+    COPY_BYTES_MAX = 512 << 10, /* a write this small may be done on the loop's thread */
     SYNC_EVERY_MS = 1000,
     MARK_AFTER_MS = 1000,
     STALL_RETRY_MS = 1000,
@@ -103,6 +104,7 @@ static void fail(struct aof *aof, int64_t result, const char *what);
 static bool marks_skip(struct slice *left);
 static bool flight_syncs(const struct aof *aof);
 static void memory_flight(struct aof *aof);
+static bool write_is_a_copy(const struct aof *aof);
 
 static struct batch *batch_filling(struct aof *aof)
 {
@@ -406,12 +408,22 @@ static void write_submit(struct aof *aof, uint64_t now_ns)
     aof->flight = FLIGHT_WRITING;
     aof->write_began_ns = now_ns;
     aof->last_write_ns = now_ns;
-    if (aof->segments.is_synchronous) {
+    if (aof->segments.is_synchronous || write_is_a_copy(aof)) {
         (void)io_file_run(aof->io, &aof->write_op);
         write_done(aof, now_ns);
     } else {
         io_file_submit(aof->io, &aof->write_op);
     }
+}
+
+/* A small write that need not be synced, while nothing else is under way on the files, is a copy
+ * into the page cache: cheaper done here than handed to another thread.  A disk that hangs holds
+ * up a sync, at the latest after a second, and from then on writes go to the other threads, so
+ * that it never holds up the loop (docs/decisions/0003). */
+static bool write_is_a_copy(const struct aof *aof)
+{
+    return aof->write_op.flags == 0 && aof->write_op.size <= COPY_BYTES_MAX && !aof->sync_busy &&
+           aof->sync == AOF_SYNC_EVERYSEC && aof->segments.step == AOF_STEP_NONE;
 }
 
 static void count_sync(struct aof *aof, uint64_t began_ns, uint64_t now_ns)
