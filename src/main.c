@@ -4,6 +4,7 @@
  * Exit status: 0 after a clean stop; 1 when it cannot start or the disk failed; 2 for wrong usage;
  * 3 from --check when the data directory is damaged.
  */
+#include "base/mem.h"
 #include "check.h"
 #include "config.h"
 #include "io/io.h"

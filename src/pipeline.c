@@ -208,7 +208,8 @@ static bool admit(struct pipeline *pipeline, const struct staged *staged)
     const struct command *command = staged->command;
     bool may_run = conn_is_authenticated(staged->conn) ||
                    (command != NULL && (command->flags & COMMAND_NOAUTH) != 0);
-    if (LIKELY(command != NULL && may_run && command_arity_ok(command, staged->argc))) {
+    bool is_arity_ok = command != NULL && command_arity_ok(command, staged->argc);
+    if (LIKELY(may_run && is_arity_ok && command_keys_fit(command, staged->argc, staged->argv))) {
         return true;
     }
     if (command == NULL && may_run) {
@@ -221,7 +222,11 @@ static bool admit(struct pipeline *pipeline, const struct staged *staged)
         answer_error(pipeline, staged, "NOAUTH Authentication required.");
     } else {
         struct reply *reply = answer_begin(staged);
-        command_reply_arity(reply, command);
+        if (is_arity_ok) {
+            command_reply_key_size(reply);
+        } else {
+            command_reply_arity(reply, command);
+        }
         answer_end(pipeline, staged, reply);
     }
     if (command != NULL) {

@@ -31,7 +31,7 @@ enum {
     /* Log. */
     AOF_SEGMENT_BYTES = 64 << 20,      /* one log file; the simulator and tests use smaller ones */
     AOF_PENDING_BYTES_MAX = 32 << 20,  /* appended but not yet written: over this we stop reading clients */
-    ENTRY_BYTES_MAX = REQUEST_BYTES_MAX + (64 << 10), /* a request plus its framing */
+    ENTRY_BYTES_MAX = REQUEST_BYTES_MAX + 2 * KEY_BYTES_MAX, /* a value under the longest key, and its framing */
 
     /* Snapshot. */
     SNAPSHOT_BLOCK_BYTES = 128 << 10,
