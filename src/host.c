@@ -38,6 +38,7 @@ static void facts_of_process(const struct node *node, struct host_facts *out)
     struct io_usage usage;
     io_usage_read(&usage);
     out->process_id = usage.process_id;
+    out->os = node->os;
     out->cpu_user_us = usage.cpu_user_us;
     out->cpu_system_us = usage.cpu_system_us;
     out->cpu_user_children_us = usage.cpu_user_children_us;
@@ -263,8 +264,10 @@ static void host_ring_point(struct host *host, uint32_t at, struct host_ring_poi
 
 void host_init(struct node *node)
 {
+    io_os_name(node->os, sizeof(node->os));
     node->host = (struct host){
         .node = node,
+        .version = MINIDB_VERSION,
         .keyspace = &node->shard.keyspace,
         .server = node->server,
         .command_stats = node->meter.commands,

@@ -62,6 +62,7 @@ struct node {
     uint64_t memory_used, memory_peak;
     uint64_t segment_recorded; /* newest AOF segment that the meta file names */
     char run_id[41];
+    char os[128];
 };
 
 /* Opens the data directory, recovers, listens.  < 0: `error` says why in one line. */

@@ -506,10 +506,22 @@ static void set_hold(struct pipeline *pipeline, enum pipeline_hold reason, bool 
     pipeline->holds = holds;
 }
 
+/* True for commands that may look at data in ways of their own (INFO, MEMORY USAGE, DEBUG): they
+ * wait for the writes that their connection sent before them. */
+static bool follows_own_writes(const struct pipeline *pipeline, const struct staged *staged)
+{
+    uint32_t others = COMMAND_READ | COMMAND_WRITE | COMMAND_KEYSPACE | COMMAND_CONNECTION;
+    return staged->command != NULL && (staged->command->flags & others) == 0 &&
+           conn_owed(staged->conn) > 0 && shard_is_busy(pipeline->shard);
+}
+
 /* True when the request must wait: writes while paused, and whatever its connection sent behind a
  * request that waits already. */
 static bool must_hold(const struct pipeline *pipeline, const struct staged *staged)
 {
+    if (follows_own_writes(pipeline, staged)) {
+        return true;
+    }
     if (LIKELY(pipeline->pause_until_ms == 0 && pipeline->held_first == NULL)) {
         return false;
     }
@@ -530,6 +542,7 @@ static void hold(struct pipeline *pipeline, struct staged *staged)
 {
     struct late_request *late = late_request_new(staged->conn, answer_later(staged),
                                                  staged->command, staged->argc, staged->argv);
+    late->after = pipeline->shard->proposed_sequence;
     if (pipeline->held_last != NULL) {
         pipeline->held_last->next = late;
     } else {
@@ -537,7 +550,7 @@ static void hold(struct pipeline *pipeline, struct staged *staged)
     }
     pipeline->held_last = late;
     if (++pipeline->held_count >= PIPELINE_HELD_MAX) {
-        set_hold(pipeline, HOLD_PAUSE, true);
+        set_hold(pipeline, HOLD_KEPT, true);
     }
 }
 
@@ -567,6 +580,9 @@ static void held_run(struct pipeline *pipeline)
         stage(pipeline, &staged);
         dispatch(pipeline, &staged);
         late_request_free(late);
+    }
+    if (pipeline->held_count < PIPELINE_HELD_MAX / 2) {
+        set_hold(pipeline, HOLD_KEPT, false);
     }
 }
 

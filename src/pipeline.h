@@ -22,6 +22,7 @@ enum pipeline_hold {
     HOLD_BARRIER = 1 << 0, /* a conditional write waits for the log to drain */
     HOLD_LOG = 1 << 1,     /* more is appended than may be pending */
     HOLD_PAUSE = 1 << 2,   /* CLIENT PAUSE ALL */
+    HOLD_KEPT = 1 << 3,    /* too many requests are kept already */
 };
 
 struct pipeline {

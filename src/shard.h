@@ -49,6 +49,7 @@ struct late_request {
     const struct command *command;
     uint32_t argc;
     struct slice *argv; /* lies behind the struct, in the same allocation */
+    uint64_t after;     /* kept requests: runs when this record has been applied */
     struct late_request *next;
 };
 

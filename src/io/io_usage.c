@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 static uint64_t microseconds(struct timeval time)
@@ -50,4 +51,13 @@ void io_usage_read(struct io_usage *out_usage)
         .system_memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * page_bytes,
         .process_id = (uint32_t)getpid(),
     };
+}
+
+void io_os_name(char *out, size_t size)
+{
+    struct utsname name;
+    if (uname(&name) < 0) {
+        memset(&name, 0, sizeof(name));
+    }
+    (void)snprintf(out, size, "%s %s %s", name.sysname, name.release, name.machine);
 }

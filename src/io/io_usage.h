@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct io_usage {
@@ -15,3 +16,5 @@ struct io_usage {
 
 /* Costs some microseconds. */
 void io_usage_read(struct io_usage *out_usage);
+/* "Linux 6.1.0 x86_64", NUL-terminated, cut to size. */
+void io_os_name(char *out, size_t size);
