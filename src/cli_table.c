@@ -3,7 +3,8 @@
  *
  *   a list of maps with the same keys      a row each, the keys as heading
  *   SLOWLOG GET, LATENCY LATEST            a row an entry, headings known here
- *   a map that a command of ours returned  two columns; a map inside is a section of its own
+ *   a map that a command of ours returned  two columns; a map inside is a section, a map of alike
+ *                                          maps is a table of its own below
  *
  * Values are shown as they are but for line breaks and other control characters, and cut where a
  * column would become too wide (--raw and --json show all of it).
@@ -60,11 +61,26 @@ static void cell_add(struct table *table, struct slice text, bool is_number)
     cell->is_number = is_number;
 }
 
+/* Of a list of maps the first value of each, which names it. */
+static void names_print(struct buffer *out, const struct cli_reply *reply, uint32_t node)
+{
+    for (uint32_t at = node + 1; at < reply->nodes[node].end; at = reply->nodes[at].end) {
+        buffer_append_text(out, at > node + 1 ? " " : "");
+        bool is_map = reply->nodes[at].kind == CLI_MAP && reply->nodes[at].count > 0;
+        cli_print_cell(out, reply, is_map ? reply->nodes[at + 1].end : at);
+    }
+}
+
 static void node_cell_add(struct table *table, const struct cli_reply *reply, uint32_t node)
 {
     enum cli_kind kind = reply->nodes[node].kind;
     struct buffer text = { 0 };
-    cli_print_cell(&text, reply, node);
+    if (kind == CLI_ARRAY && reply->nodes[node].count > 0 &&
+        reply->nodes[node + 1].kind == CLI_MAP) {
+        names_print(&text, reply, node);
+    } else {
+        cli_print_cell(&text, reply, node);
+    }
     cell_add(table, buffer_slice(&text), kind == CLI_INTEGER || kind == CLI_DOUBLE);
     buffer_free(&text);
 }
@@ -261,31 +277,84 @@ static bool is_facts_command(const struct slice *args, uint32_t count)
            slice_equal_nocase(args[1], "stats");
 }
 
-/* A section is a map within the map; what is nested deeper stands in one cell. */
-static void facts_print(struct buffer *out, const struct cli_reply *reply)
+/* A map whose values are maps with the same keys. */
+static bool is_map_of_maps(const struct cli_reply *reply, uint32_t node)
 {
-    struct table table = { .columns = 2 };
+    const struct cli_node *map = &reply->nodes[node];
+    if (map->kind != CLI_MAP || map->count == 0) {
+        return false;
+    }
+    uint32_t first = reply->nodes[node + 1].end;
+    bool is_table = reply->nodes[first].kind == CLI_MAP && reply->nodes[first].count > 0 &&
+                    reply->nodes[first].count / 2 < COLUMNS_MAX;
+    for (uint32_t key = node + 1; key < map->end && is_table;) {
+        uint32_t value = reply->nodes[key].end;
+        is_table = keys_equal(reply, first, value);
+        key = reply->nodes[value].end;
+    }
+    return is_table;
+}
+
+static void map_of_maps_print(struct buffer *out, const struct cli_reply *reply, uint32_t title,
+                              uint32_t node)
+{
+    uint32_t first = reply->nodes[node + 1].end;
+    struct table table = { .columns = reply->nodes[first].count / 2 + 1 };
+    node_cell_add(&table, reply, title);
+    map_row_add(&table, reply, first, 0);
+    for (uint32_t key = node + 1; key < reply->nodes[node].end;) {
+        uint32_t value = reply->nodes[key].end;
+        node_cell_add(&table, reply, key);
+        map_row_add(&table, reply, value, 1);
+        key = reply->nodes[value].end;
+    }
+    buffer_append_byte(out, '\n');
+    table_print(out, &table);
+    table_free(&table);
+}
+
+/* The two columns.  A section is a map within the map; what is nested deeper stands in one cell. */
+static void facts_columns(struct table *table, const struct cli_reply *reply)
+{
     uint32_t section_end = 0;
     struct buffer name = { 0 };
     for (uint32_t at = 1; at < reply->nodes[0].end;) {
         uint32_t value = reply->nodes[at].end;
-        name.size = 0;
-        buffer_append_text(&name, at < section_end ? "  " : "");
-        cli_print_cell(&name, reply, at);
-        cell_add(&table, buffer_slice(&name), /* is_number= */ false);
         const struct cli_node *node = &reply->nodes[value];
-        if (node->kind == CLI_MAP && node->count > 0 && at >= section_end) {
-            cell_add(&table, slice_from(""), /* is_number= */ false);
-            section_end = node->end;
-            at = value + 1;
+        bool is_inside = at < section_end;
+        if (!is_inside && is_map_of_maps(reply, value)) {
+            at = node->end;
             continue;
         }
-        node_cell_add(&table, reply, value);
-        at = node->end;
+        name.size = 0;
+        buffer_append_text(&name, is_inside ? "  " : "");
+        cli_print_cell(&name, reply, at);
+        cell_add(table, buffer_slice(&name), /* is_number= */ false);
+        if (node->kind == CLI_MAP && node->count > 0 && !is_inside) {
+            cell_add(table, slice_from(""), /* is_number= */ false);
+            section_end = node->end;
+            at = value + 1;
+        } else {
+            node_cell_add(table, reply, value);
+            at = node->end;
+        }
     }
     buffer_free(&name);
+}
+
+static void facts_print(struct buffer *out, const struct cli_reply *reply)
+{
+    struct table table = { .columns = 2 };
+    facts_columns(&table, reply);
     table_print(out, &table);
     table_free(&table);
+    for (uint32_t at = 1; at < reply->nodes[0].end;) {
+        uint32_t value = reply->nodes[at].end;
+        if (is_map_of_maps(reply, value)) {
+            map_of_maps_print(out, reply, at, value);
+        }
+        at = reply->nodes[value].end;
+    }
 }
 
 bool cli_table_print(struct buffer *out, const struct cli_reply *reply, const struct slice *args,

@@ -188,6 +188,12 @@ TEST(tables)
                 CLI_STYLE_TTY, "SLOWLOG", "GET",
                 "id  time                  usec  command  client       name\n"
                 " 1  1970-01-01 00:00:00Z    25  GET k    127.0.0.1:5  \n");
+    check_print(
+        "%2\r\n+a\r\n:1\r\n+op\r\n%2\r\n+get\r\n%1\r\n+n\r\n:5\r\n+set\r\n%1\r\n+n\r\n:12\r\n",
+        CLI_STYLE_TTY, "stats", "", "a  1\n\nop    n\nget   5\nset  12\n");
+    check_print(
+        "*1\r\n%2\r\n+n\r\n:1\r\n+on\r\n*2\r\n%2\r\n+id\r\n+x\r\n+k\r\n:1\r\n%1\r\n+id\r\n+y\r\n",
+        CLI_STYLE_TTY, "shards", "", "n  on\n1  x y\n");
     /* Not alike: no table. */
     check_print("*2\r\n%1\r\n+a\r\n:1\r\n%1\r\n+b\r\n:1\r\n", CLI_STYLE_TTY, "x", "",
                 "1) 1# a => (integer) 1\n2) 1# b => (integer) 1\n");

@@ -15,8 +15,8 @@
 enum { ARGS_MAX = 16 };
 
 /* config_load on words; fills `config`, which the caller deinitialises. */
-static enum config_outcome load(struct config *config, struct buffer *error, char **environment,
-                                const char *const *args)
+static enum config_outcome load(struct config *config, struct buffer *error,
+                                const char *const *environment, const char *const *args)
 {
     char *argv[ARGS_MAX + 1] = { (char *)(uintptr_t) "minidb" };
     int argc = 1;
@@ -24,13 +24,14 @@ static enum config_outcome load(struct config *config, struct buffer *error, cha
         argv[argc++] = (char *)(uintptr_t)*args;
     }
     error->size = 0;
-    enum config_outcome outcome = config_load(argc, argv, environment, config, error);
+    enum config_outcome outcome =
+        config_load(argc, argv, (char **)(uintptr_t)environment, config, error);
     buffer_append_byte(error, '\0');
     return outcome;
 }
 #define ARGS(...) ((const char *const[]){ __VA_ARGS__, NULL })
-#define ENV(...) ((char *[]){ __VA_ARGS__, NULL })
-#define NO_ENV ((char *[]){ NULL })
+#define ENV(...) ((const char *const[]){ __VA_ARGS__, NULL })
+#define NO_ENV ((const char *const[]){ NULL })
 
 static void check_error(enum config_outcome outcome, enum config_outcome expected,
                         const struct buffer *error, const char *text)
@@ -109,7 +110,7 @@ TEST(flag_beats_environment_beats_file_beats_default)
                     "127.0.0.3\n");
     struct config config;
     struct buffer error = { 0 };
-    char **env = ENV("MINIDB_PORT=2", "MINIDB_MAXCLIENTS=2", "OTHER=1", "MINIDB_X");
+    const char *const *env = ENV("MINIDB_PORT=2", "MINIDB_MAXCLIENTS=2", "OTHER=1", "MINIDB_X");
     CHECK_EQ(load(&config, &error, env, ARGS(path, "--port", "3")), CONFIG_SERVE);
     CHECK_EQ(config.port, 3);
     CHECK_EQ(config.maxclients, 2);
