@@ -20,8 +20,12 @@
  * A segment starts with no bucket at all and grows in steps to 58 homes and 6 stash buckets
  * (4 KiB); then it splits into two of about half that size.  Growing therefore never pauses, and
  * the table costs about 10 bytes an entry.  Segments that deletions leave rather empty shrink, and
- * merge with their buddy.  Keys that no split can separate (equal hashes) make a segment grow
- * beyond 4 KiB by stash buckets alone: slow for those keys, never wrong.
+ * merge with their buddy.  Keys that no split can separate (equal hashes) go to stash buckets
+ * beyond the segment proper: slow for those keys, never wrong.
+ *
+ * The buckets stand in blocks of eight, and a directory place (one cache line) points to the blocks
+ * of its segment.  So a growing segment adds a block and keeps the others: all memory is of one
+ * size, and what one segment gives back the next one takes, without holes in between.
  *
  * The table does not own the entries.  Read next: kv_table.c, kv_walk.h.
  */
@@ -32,13 +36,15 @@
 
 enum {
     KV_BUCKET_SLOTS = 7,
-    KV_HOMES_MAX = 58,       /* home buckets of a segment */
+    KV_HOMES_MAX = 58, /* home buckets of a segment */
+    KV_BLOCK_BUCKETS = 8,
+    KV_BLOCKS_MAX = 8,
     KV_STASH_MAX = 6,        /* stash buckets with a bit of their own in meta */
     KV_HOME_BITS = 13,       /* of the hash, that choose the home */
     KV_DEPTH_MAX = 19,       /* so that 32 bits of a hash always determine the home */
     KV_META_NEXT = 1 << 0,   /* entries of this home are in the next bucket */
     KV_META_STASH = 1 << 1,  /* ... in the first stash bucket; bits for the others follow */
-    KV_META_BEYOND = 1 << 7, /* ... in a stash bucket after KV_STASH_MAX */
+    KV_META_BEYOND = 1 << 7, /* ... beyond the segment proper */
     KV_META_STASH_ALL = ((1 << KV_STASH_MAX) - 1) * KV_META_STASH,
 };
 
@@ -48,12 +54,16 @@ struct kv_bucket {
 };
 
 struct kv_segment {
-    struct kv_bucket *buckets; /* owned unless size is 0; never NULL */
-    uint32_t count;            /* entries; kept in the first of the segment's directory places */
-    uint8_t depth;             /* local depth */
-    uint8_t homes;             /* 1..KV_HOMES_MAX */
-    uint8_t size;              /* step of growth: kv_table.c says how many buckets */
+    char blocks[KV_BLOCKS_MAX][6]; /* 48-bit pointers; the first is always valid */
+    struct kv_bucket *beyond;      /* 1 << beyond_bits more stash buckets, or NULL; owned */
+    uint32_t count;                /* entries; kept in the first of the segment's places */
+    uint8_t depth;                 /* local depth */
+    uint8_t homes;                 /* home buckets: 1..KV_HOMES_MAX; stash buckets follow */
+    uint8_t size;                  /* step of growth: kv_table.c says how many buckets */
+    uint8_t beyond_bits;
 };
+
+_Static_assert(sizeof(struct kv_segment) == 64, "a directory place is a cache line");
 
 struct kv_table {
     struct kv_segment *segments; /* the directory: 1 << depth places */
@@ -120,15 +130,26 @@ static inline unsigned kv_next_home(unsigned home, const struct kv_segment *segm
     return home + 1u == segment->homes ? 0 : home + 1;
 }
 
+/* A bucket of the segment proper: homes first, then stash. */
+static inline struct kv_bucket *kv_segment_bucket(const struct kv_segment *segment, unsigned at)
+{
+    const char *pointer = (const char *)segment + at / KV_BLOCK_BUCKETS * 6;
+    struct kv_bucket *block = (struct kv_bucket *)(uintptr_t)(load_u64(pointer) & KV_U48_MAX);
+    return block + at % KV_BLOCK_BUCKETS;
+}
+
 /* The bucket that the lowest bit of `stash_bits` (of a meta byte) speaks of. */
 static inline struct kv_bucket *kv_stash_bucket(const struct kv_segment *segment,
                                                 unsigned stash_bits)
 {
-    return &segment->buckets[segment->homes + (unsigned)__builtin_ctz(stash_bits) - 1];
+    return kv_segment_bucket(segment, segment->homes + (unsigned)__builtin_ctz(stash_bits) - 1);
 }
 
-/* Buckets of a segment in all (homes and stash). */
-uint32_t kv_segment_buckets(const struct kv_segment *segment);
+/* How many stash buckets there are beyond the segment proper. */
+static inline uint32_t kv_segment_beyond(const struct kv_segment *segment)
+{
+    return segment->beyond == NULL ? 0 : UINT32_C(1) << segment->beyond_bits;
+}
 
 static inline struct kv_entry *kv_slot_entry(uint64_t slot)
 {
@@ -189,7 +210,7 @@ static inline struct kv_place kv_table_find(const struct kv_table *table, struct
                                             uint64_t hash)
 {
     const struct kv_segment *segment = &table->segments[kv_directory_index(table, hash)];
-    struct kv_bucket *bucket = &segment->buckets[kv_home(hash, segment)];
+    struct kv_bucket *bucket = kv_segment_bucket(segment, kv_home(hash, segment));
     int slot = kv_bucket_find(bucket, key, kv_fingerprint(hash), kv_tag(hash, segment->depth));
     if (LIKELY(slot >= 0)) {
         return (struct kv_place){ bucket, (unsigned)slot };

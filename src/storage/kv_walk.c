@@ -109,23 +109,24 @@ static void walk_gather(struct kv_walk *walk, uint64_t low, uint64_t high)
         depth == 0 || (low ^ high) >> (64 - depth) == 0 ? kv_tag(high, depth) : 0xffff;
     walk->at = 0;
     walk->count = 0;
-    gather_bucket(walk, &gather, &gather.segment->buckets[gather.home]);
+    gather_bucket(walk, &gather, kv_segment_bucket(gather.segment, gather.home));
     gather_displaced(walk, &gather);
 }
 
 static void gather_displaced(struct kv_walk *walk, const struct gather *gather)
 {
     const struct kv_segment *segment = gather->segment;
-    unsigned meta = kv_head_meta(segment->buckets[gather->home].head);
+    unsigned meta = kv_head_meta(kv_segment_bucket(segment, gather->home)->head);
     if ((meta & KV_META_NEXT) != 0) {
-        gather_bucket(walk, gather, &segment->buckets[kv_next_home(gather->home, segment)]);
+        unsigned next = kv_next_home(gather->home, segment);
+        gather_bucket(walk, gather, kv_segment_bucket(segment, next));
     }
     for (unsigned stash = meta & KV_META_STASH_ALL; stash != 0; stash &= stash - 1) {
         gather_bucket(walk, gather, kv_stash_bucket(segment, stash));
     }
-    uint32_t end = (meta & KV_META_BEYOND) != 0 ? kv_segment_buckets(segment) : 0;
-    for (uint32_t i = segment->homes + (uint32_t)KV_STASH_MAX; i < end; i++) {
-        gather_bucket(walk, gather, &segment->buckets[i]);
+    uint32_t beyond = (meta & KV_META_BEYOND) != 0 ? kv_segment_beyond(segment) : 0;
+    for (uint32_t i = 0; i < beyond; i++) {
+        gather_bucket(walk, gather, &segment->beyond[i]);
     }
 }
 
