@@ -250,13 +250,8 @@ static bool may_parse(struct conn *conn)
     if (UNLIKELY(conn->socket == NULL || conn->is_closing)) {
         return false;
     }
-    if (UNLIKELY(conn->server->is_held)) {
-        conn_block(conn);
-        make_resumable(conn);
-        return false;
-    }
-    if (UNLIKELY(is_over(conn, 1))) {
-        conn_block(conn); /* until conn_unblock finds it drained */
+    if (UNLIKELY(conn->server->is_held || is_over(conn, 1))) {
+        conn_block(conn); /* until conn_unblock finds it drained, perhaps at the end of this pass */
         return false;
     }
     return true;

@@ -142,6 +142,11 @@ TEST(request_table)
         { "*1\r\n$8388608\r\n", BAD("invalid bulk length") },
         { "*1\r\n$03\r\n", BAD("invalid bulk length") },
         { "*1\r\n$x\r\n", BAD("invalid bulk length") },
+        { "*1\r\n$05\r\nabcde\r\n", BAD("invalid bulk length") },
+        { "*1\r\n$:\r\n0123456789\r\n", BAD("invalid bulk length") },
+        { "*1\r\n$1:\r\n01234567890123456789\r\n", BAD("invalid bulk length") },
+        { "*1\r\n$5\r\nabcde\rx", BAD("expected CRLF behind a bulk") },
+        { "*1\r\n$5\r\nabcdex\n", BAD("expected CRLF behind a bulk") },
         { "*1\r\n$\r\n", BAD("invalid bulk length") },
         { "*1\r\nPING\r\n", BAD("expected '$', got 'P'") },
         { "*3\r\n$3\r\nSET\r\n$1\r\nx\r\nfooz\r\n", BAD("expected '$', got 'f'") },
@@ -180,6 +185,14 @@ TEST(before_auth)
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         expect(slice_from(rows[i].input), &noauth_limits, slice_from(rows[i].output));
+    }
+    /* The limit falls at every place of a request, and may be met exactly. */
+    static const char text[] = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$12\r\n012345678901\r\n";
+    for (uint32_t bytes_max = 16; bytes_max < sizeof(text) + 3; bytes_max++) {
+        struct parse_limits limits = { 3, bytes_max };
+        expect(slice_make(text, sizeof(text) - 1), &limits,
+               slice_from(bytes_max < sizeof(text) - 1 ? BAD("unauthenticated bulk length")
+                                                       : "(3:SET1:k12:012345678901)39more"));
     }
     /* Many small arguments: the sum counts. */
     struct buffer input = { 0 };

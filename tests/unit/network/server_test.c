@@ -634,6 +634,14 @@ TEST(idle_timeout)
         server_tick(world->server, now_ms);
     }
     CHECK_EQ(server_stats(world->server)->clients, 30);
+    CHECK(world->server->ticked != NULL);
+    for (unsigned i = 0; i < 3; i++) { /* the one the next tick would begin with */
+        struct conn *ticked = world->server->ticked;
+        if (ticked != NULL && ticked->owed == 0 && ticked != conn_of(world->sockets[7])) {
+            conn_kill(ticked);
+        }
+    }
+    server_tick(world->server, 5900);
     deliver_text(world, world->sockets[7], "NOW 1\n");
     for (uint64_t now_ms = 6000; now_ms <= 8000; now_ms += 100) {
         server_tick(world->server, now_ms);
@@ -714,6 +722,30 @@ TEST(slow_reader_is_not_read)
     CHECK(!socket->is_paused);
     CHECK_EQ(server_stats(world->server)->output_buffer_bytes, 0);
     buffer_free(&input);
+    world_free(world);
+}
+
+/* Answers that come after the pass count, too. */
+TEST(slow_reader_of_deferred_answers_is_not_read)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    socket->window = 0;
+    deliver_text(world, socket, "LATER 1\nLATER 2\n");
+    static char bytes[CONN_OUTPUT_PAUSE_BYTES];
+    for (unsigned i = 0; i < 2; i++) {
+        struct later later = world->laters[i];
+        reply_bulk(conn_deferred_begin(later.conn, later.ticket),
+                   slice_make(bytes, sizeof(bytes) / 2));
+        conn_deferred_end(later.conn, later.ticket);
+        server_flush(world->server);
+        CHECK_EQ(socket->is_paused, i == 1);
+    }
+    world->laters_count = 0;
+    open_window(world, socket, SIZE_MAX);
+    server_flush(world->server);
+    resume(world);
+    CHECK(!socket->is_paused);
     world_free(world);
 }
 
