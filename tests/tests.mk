@@ -80,7 +80,7 @@ SEEDS ?= 1000
 SIMS  := $(patsubst tests/sim/%.c,$(B)/sim/%,$(wildcard tests/sim/*_sim.c))
 $(SIMS): $(B)/sim/%: tests/sim/%.c $(root) $(libs) $(B)/flags
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(FLAGS) -Isrc -MMD -MP $< $(root) $(cli_pure) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(FLAGS) -Isrc -MMD -MP $< $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
 .PHONY: sim sim-build sim-list bench
 sim-build: $(SIMS)
 sim-list:

@@ -25,6 +25,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum {
     CLIENTS = 3,
@@ -597,7 +598,8 @@ static void crash_once(struct run *run)
     node_drop(run);
 }
 
-static bool run_seed(uint64_t seed)
+/* One seed; *out_hash is the fingerprint of everything that happened. */
+static bool run_seed(uint64_t seed, uint64_t *out_hash)
 {
     struct run *run = mem_zalloc(sizeof(*run));
     run->seed = seed;
@@ -627,6 +629,7 @@ static bool run_seed(uint64_t seed)
                seed, (int)run->config.appendfsync, run->failure, run->detail, seed);
     }
     bool ok = run->failure == NULL;
+    *out_hash = sim_trace_hash(run->world);
     if (run->has_node && sim_node_is_up(run->machine)) {
         sim_node_crash(run->machine, false);
     }
@@ -647,12 +650,22 @@ static bool run_seed(uint64_t seed)
 int main(int argc, char **argv)
 {
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-    uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 100;
+    uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 200;
     uint64_t passed = 0;
     uint64_t failed = 0;
+    uint64_t hash = 0;
     for (uint64_t seed = first; seed < first + count && failed < 5; seed++) {
-        *(run_seed(seed) ? &passed : &failed) += 1;
+        *(run_seed(seed, &hash) ? &passed : &failed) += 1;
         (void)fflush(stdout);
+        if (isatty(STDERR_FILENO) && seed % 100 == 0) {
+            (void)fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " seeds", seed - first + 1, count);
+        }
+    }
+    uint64_t again = 0;
+    (void)run_seed(first + count - 1, &again);
+    if (failed == 0 && again != hash) {
+        printf("FAIL seed %" PRIu64 " gave two different runs\n", first + count - 1);
+        failed++;
     }
     printf("crash_sim: %" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
     return failed > 0;
