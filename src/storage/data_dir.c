@@ -55,6 +55,7 @@ struct data_dir {
     struct copy copies[COPIES];
 };
 
+static int64_t dir_look(struct data_dir *dir);
 static int dir_make(struct io *io, const char *path);
 static int64_t lock_take(struct data_dir *dir);
 static int copy_read(struct data_dir *dir, unsigned i);
@@ -84,9 +85,9 @@ static enum data_dir_result open_error(char *detail, size_t detail_size, const c
 static enum data_dir_result open_steps(struct data_dir *dir, struct data_dir_meta *meta,
                                        char *detail, size_t detail_size)
 {
-    int64_t result = dir->read_only ? 0 : dir_make(dir->io, dir->path);
+    int64_t result = dir->read_only ? dir_look(dir) : dir_make(dir->io, dir->path);
     if (result < 0) {
-        return open_error(detail, detail_size, "creating the directory", result);
+        return open_error(detail, detail_size, "the directory", result);
     }
     result = lock_take(dir);
     if (result == -EWOULDBLOCK) {
@@ -138,6 +139,16 @@ void data_dir_close(struct data_dir *dir)
         }
         mem_free(dir);
     }
+}
+
+/* The directory is there and can be read. */
+static int64_t dir_look(struct data_dir *dir)
+{
+    struct buffer names = { 0 };
+    int64_t count =
+        run(dir, (struct io_file_op){ .kind = IO_FILE_LIST, .path = dir->path, .list = &names });
+    buffer_free(&names);
+    return count;
 }
 
 /* Makes the directory and those above it, each made durable in the one it lies in. */

@@ -18,24 +18,24 @@ struct io;
 enum { DATA_DIR_ID_MAX = 64, DATA_DIR_FORMAT = 1 };
 
 struct data_dir_meta {
-    char node_id[DATA_DIR_ID_MAX];       /* NUL-terminated */
+    char node_id[DATA_DIR_ID_MAX]; /* NUL-terminated */
     uint8_t cluster_id[16];
-    uint64_t identity;                   /* random, made with the directory: ties its files together */
-    uint64_t hash_seed;                  /* of the keyspace */
+    uint64_t identity;  /* random, made with the directory: ties its files together */
+    uint64_t hash_seed; /* of the keyspace */
     uint32_t partitions;
-    uint64_t boots;                      /* times opened for serving */
-    bool clean;                          /* the last process stopped cleanly */
-    uint64_t aof_segment;                /* newest segment number that may exist (a later file is
-                                            missing if the AOF ends before it) */
+    uint64_t boots;       /* times opened for serving */
+    bool clean;           /* the last process stopped cleanly */
+    uint64_t aof_segment; /* newest segment number that may exist (a later file is
+                             missing if the AOF ends before it) */
 };
 
 enum data_dir_result {
-    DATA_DIR_NEW,       /* was empty: `meta` is untouched, fill it in and call data_dir_write */
-    DATA_DIR_EXISTING,  /* `meta` is filled in */
-    DATA_DIR_LOCKED,    /* another process has it */
-    DATA_DIR_DAMAGED,   /* both copies bad, or data files without any copy */
-    DATA_DIR_TOO_NEW,   /* written by a later format */
-    DATA_DIR_ERROR,     /* `error` < 0 */
+    DATA_DIR_NEW,      /* was empty: `meta` is untouched, fill it in and call data_dir_write */
+    DATA_DIR_EXISTING, /* `meta` is filled in */
+    DATA_DIR_LOCKED,   /* another process has it */
+    DATA_DIR_DAMAGED,  /* both copies bad, or data files without any copy */
+    DATA_DIR_TOO_NEW,  /* written by a later format */
+    DATA_DIR_ERROR,    /* `error` < 0 */
 };
 
 struct data_dir; /* holds the lock */
