@@ -54,8 +54,9 @@ struct check {
     bool is_damaged;
     bool has_failed;
 
-    struct check_group *groups;             /* owned, PARTITIONS_MAX */
-    struct check_segment segment;           /* being read */
+    struct check_group *groups; /* owned, PARTITIONS_MAX */
+    struct check_segment *log;  /* owned: the log's segments */
+    uint32_t log_count;
     json_t *report;                         /* owned */
     json_t *snapshots, *segments, *damages; /* borrowed from report */
 };
