@@ -92,7 +92,8 @@ uint64_t aof_record_end(struct aof *aof, size_t body_size, enum aof_type type, u
                         bool more);
 
 /* Submits what was appended, when nothing is in flight; starts the periodic sync when it is due.
- * Called once per loop iteration.  now_ns: io_clock_ns. */
+ * Called once per loop iteration.  When it returns there may be durable records to take: a small
+ * write without a sync may have been done on the spot.  now_ns: io_clock_ns. */
 void aof_flush(struct aof *aof, uint64_t now_ns);
 /* For events whose owner is the aof. */
 void aof_on_event(struct aof *aof, const struct io_event *event);
