@@ -15,7 +15,7 @@ struct buffer {
     size_t capacity; /* bytes allocated; size <= capacity */
 };
 
-void buffer_free(struct buffer *buffer); /* back to the empty state */
+void buffer_free(struct buffer *buffer);              /* back to the empty state */
 void buffer_grow(struct buffer *buffer, size_t more); /* out of line: called by buffer_reserve */
 void buffer_append_text(struct buffer *buffer, const char *text);
 void buffer_printf(struct buffer *buffer, const char *format, ...)

@@ -5,22 +5,26 @@
 
 enum {
     /* Protocol: what one client may make us hold. */
-    REQUEST_BYTES_MAX = 8 << 20,       /* one request; also the largest log entry (a Raft message must stay small) */
-    REQUEST_ARGS_MAX = 1 << 20,        /* Redis's own bound on a multibulk count */
+    REQUEST_BYTES_MAX =
+        8 << 20, /* one request; also the largest log entry (a Raft message must stay small) */
+    REQUEST_ARGS_MAX = 1 << 20,          /* Redis's own bound on a multibulk count */
     REQUEST_NOAUTH_BYTES_MAX = 16 << 10, /* before AUTH: nobody's memory for nobody's request */
     REQUEST_NOAUTH_ARGS_MAX = 10,
-    INLINE_BYTES_MAX = 64 << 10,       /* an inline command line (Redis: 64 KiB) */
-    JSON_DEPTH_MAX = 64,               /* nesting of a JSON request */
-    REPLY_DEPTH_MAX = 16,              /* nesting of any reply we make */
-    KEY_BYTES_MAX = 64 << 10,          /* a key; well under a log entry */
-    CONN_SLOTS_MAX = 4096,             /* replies owed to one connection before we stop reading it */
+    INLINE_BYTES_MAX = 64 << 10, /* an inline command line (Redis: 64 KiB) */
+    JSON_DEPTH_MAX = 64,         /* nesting of a JSON request */
+    REPLY_DEPTH_MAX = 16,        /* nesting of any reply we make */
+    KEY_BYTES_MAX = 64 << 10,    /* a key; well under a log entry */
+    CONN_SLOTS_MAX = 4096,       /* replies owed to one connection before we stop reading it */
     CONN_OUTPUT_PAUSE_BYTES = 1 << 20, /* unsent output at which we stop reading a connection */
     CONN_RECV_BYTES = 64 << 10,        /* one receive; the buffer is shared by all connections */
-    REPLY_VALUES_BYTES_MAX = 256 << 20, /* values in one reply (MGET k k k ...): the output limit's size */
-    LCS_CELLS_MAX = 16 << 20,          /* LCS's table: 64 MiB and tens of milliseconds */
-    CLIENTS_MAX_DEFAULT = 10000,       /* maxclients, as Redis's default */
-    ADMIN_ARGS_MAX = 4096,             /* names asked for at once (COMMAND DOCS a b ...): each costs kilobytes of reply */
-    CLIENT_NAME_BYTES_MAX = 1024,      /* a client's name and its library's: CLIENT LIST prints them all */
+    REPLY_VALUES_BYTES_MAX =
+        256 << 20,               /* values in one reply (MGET k k k ...): the output limit's size */
+    LCS_CELLS_MAX = 16 << 20,    /* LCS's table: 64 MiB and tens of milliseconds */
+    CLIENTS_MAX_DEFAULT = 10000, /* maxclients, as Redis's default */
+    ADMIN_ARGS_MAX =
+        4096, /* names asked for at once (COMMAND DOCS a b ...): each costs kilobytes of reply */
+    CLIENT_NAME_BYTES_MAX =
+        1024, /* a client's name and its library's: CLIENT LIST prints them all */
 
     /* Keyspace. */
     SLOTS_COUNT = 16384,
@@ -29,30 +33,32 @@ enum {
     PARTITIONS_MAX = 4096,
 
     /* Log. */
-    AOF_SEGMENT_BYTES = 64 << 20,      /* one log file; the simulator and tests use smaller ones */
-    AOF_PENDING_BYTES_MAX = 32 << 20,  /* appended but not yet written: over this we stop reading clients */
-    ENTRY_BYTES_MAX = REQUEST_BYTES_MAX + 2 * KEY_BYTES_MAX, /* a value under the longest key, and its framing */
+    AOF_SEGMENT_BYTES = 64 << 20, /* one log file; the simulator and tests use smaller ones */
+    AOF_PENDING_BYTES_MAX =
+        32 << 20, /* appended but not yet written: over this we stop reading clients */
+    ENTRY_BYTES_MAX =
+        REQUEST_BYTES_MAX + 2 * KEY_BYTES_MAX, /* a value under the longest key, and its framing */
 
     /* Snapshot. */
     SNAPSHOT_BLOCK_BYTES = 128 << 10,
     SNAPSHOT_GENERATIONS = 2,
 
     /* Raft: one replica of one group (src/cluster). */
-    RAFT_VOTERS_MAX = 7,               /* more voters make writes slower, not safer */
-    RAFT_PEERS_MAX = 16,               /* both halves of a joint configuration, and learners */
-    RAFT_INFLIGHT_MAX = 16,            /* APPEND messages to one peer without an answer */
-    RAFT_APPEND_ENTRIES_MAX = 256,     /* entries in one APPEND: a decoder's scratch array */
-    RAFT_APPENDS_PER_STEP = 2,         /* APPENDs to one peer in one step: the outbox is bounded */
-    RAFT_OUTBOX_MAX = 96,              /* messages in one step's output (one outbox per driver) */
-    RAFT_READ_ROUNDS_MAX = 8,          /* ReadIndex rounds on their way; further reads wait */
-    RAFT_LOG_RESERVE = 4,              /* log slots kept for what raft itself appends */
-    RAFT_LOG_CAPACITY_MAX = 1 << 24,   /* slots of 16 bytes: a log in memory is never longer */
+    RAFT_VOTERS_MAX = 7,             /* more voters make writes slower, not safer */
+    RAFT_PEERS_MAX = 16,             /* both halves of a joint configuration, and learners */
+    RAFT_INFLIGHT_MAX = 16,          /* APPEND messages to one peer without an answer */
+    RAFT_APPEND_ENTRIES_MAX = 256,   /* entries in one APPEND: a decoder's scratch array */
+    RAFT_APPENDS_PER_STEP = 2,       /* APPENDs to one peer in one step: the outbox is bounded */
+    RAFT_OUTBOX_MAX = 96,            /* messages in one step's output (one outbox per driver) */
+    RAFT_READ_ROUNDS_MAX = 8,        /* ReadIndex rounds on their way; further reads wait */
+    RAFT_LOG_RESERVE = 4,            /* log slots kept for what raft itself appends */
+    RAFT_LOG_CAPACITY_MAX = 1 << 24, /* slots of 16 bytes: a log in memory is never longer */
 
     /* Loop. */
-    PIPELINE_BATCH = 32,               /* requests staged together for prefetching */
-    RECLAIM_BATCH = 128,               /* entries of a flushed partition freed in one iteration */
-    PIPELINE_HELD_MAX = 4096,          /* requests kept while paused; then nobody is read any more */
-    TEXT_GLOB_STEPS_MAX = 1 << 16,     /* a glob match gives up after this many steps */
+    PIPELINE_BATCH = 32,           /* requests staged together for prefetching */
+    RECLAIM_BATCH = 128,           /* entries of a flushed partition freed in one iteration */
+    PIPELINE_HELD_MAX = 4096,      /* requests kept while paused; then nobody is read any more */
+    TEXT_GLOB_STEPS_MAX = 1 << 16, /* a glob match gives up after this many steps */
 };
 
 _Static_assert(ENTRY_BYTES_MAX < AOF_SEGMENT_BYTES, "an entry fits into one segment");

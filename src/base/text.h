@@ -22,14 +22,16 @@ static inline char text_lower(char c)
 bool text_to_i64(struct slice text, int64_t *out);
 /* As text_to_i64 for unsigned 64-bit (used by cursors and sizes). */
 bool text_to_u64(struct slice text, uint64_t *out);
-/* Finite or infinite double as Redis's INCRBYFLOAT and friends read it: the whole text, no leading space, no NaN. */
+/* Finite or infinite double as Redis's INCRBYFLOAT and friends read it: the whole text, no leading
+ * space, no NaN. */
 bool text_to_double(struct slice text, double *out);
 /* Memory sizes of configuration: 1024, 64kb, 8mb, 1gb, 1k, 1m, 1g (Redis's units). */
 bool text_to_bytes(struct slice text, uint64_t *out);
 /* Writes the digits (no NUL); returns their count, at most TEXT_I64_BYTES_MAX - 1. */
 size_t text_from_i64(int64_t value, char *out);
 size_t text_from_u64(uint64_t value, char *out);
-/* Shortest decimal that reads back to the same double; inf, -inf, nan; integers without a point.  No NUL. */
+/* Shortest decimal that reads back to the same double; inf, -inf, nan; integers without a point. No
+ * NUL. */
 size_t text_from_double(double value, char *out);
 /* Redis's glob: * ? [set] [^set] [a-z] \escape.  Iterative, at most TEXT_GLOB_STEPS_MAX steps
  * (then it answers false), so no pattern can cost more than microseconds. */

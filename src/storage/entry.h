@@ -32,15 +32,15 @@ enum { ENTRY_HAS_ORIGIN = 1 << 0 };
 enum { ENTRY_HEADER_BYTES = 32, ENTRY_ORIGIN_BYTES = 24 };
 
 struct entry {
-    uint64_t index;   /* 1, 2, 3 ... within the group; 48 bits */
+    uint64_t index; /* 1, 2, 3 ... within the group; 48 bits */
     uint64_t term;
     uint64_t time_ms; /* wall clock of the leader, monotonic within the group */
     enum entry_kind kind;
     uint8_t flags;
-    uint16_t group;   /* partition number */
+    uint16_t group; /* partition number */
     uint32_t seed;
     uint64_t origin_node, origin_boot, origin_seq; /* valid with ENTRY_HAS_ORIGIN */
-    struct slice body; /* borrowed from the encoded bytes */
+    struct slice body;                             /* borrowed from the encoded bytes */
 };
 
 static inline size_t entry_header_size(const struct entry *entry)

@@ -25,7 +25,7 @@ struct test_case {
 
 static struct test_case test_cases[TESTS_MAX];
 static unsigned test_count;
-static unsigned test_failures;      /* in the running test */
+static unsigned test_failures; /* in the running test */
 static const char *test_name;
 
 static inline void test_register(const char *name, void (*run)(void))
@@ -69,8 +69,7 @@ static inline void test_check_eq(const char *file, int line, const char *text, u
             test_fail(__FILE__, __LINE__, #condition);                                             \
         }                                                                                          \
     } while (0)
-#define CHECK_EQ(a, b)                                                                             \
-    test_check_eq(__FILE__, __LINE__, #a " == " #b, (uint64_t)(a), (uint64_t)(b))
+#define CHECK_EQ(a, b) test_check_eq(__FILE__, __LINE__, #a " == " #b, (uint64_t)(a), (uint64_t)(b))
 
 #define TEST_MAIN                                                                                  \
     int main(int argc, char **argv)                                                                \
