@@ -190,11 +190,13 @@ def bench_cpu(table, options, directory):
 
 
 def bench_memory(table, options, directory):
-    for keys, ttl, must, aim in ((5_000_000, False, "0.35", "0.25"), (1_000_000, True, "0.40", "0.28")):
+    for keys, ttl, must, aim in ((5_000_000, False, "0.35", "0.25"),
+                                 (1_000_000, True, "0.40", "0.28")):
         if options.quick:
             keys //= 5
         figures = []
-        for s in (minidb(os.path.join(directory, f"mem{ttl}"), "--snapshot-log-size", "0"), redis()):
+        path = os.path.join(directory, f"mem{ttl}")
+        for s in (minidb(path, "--snapshot-log-size", "0"), redis()):
             before = s.rss()
             fill(s, keys, ttl)
             time.sleep(2)
@@ -235,9 +237,10 @@ def bench_start(table, options, directory):
 
 def latency_p999(server, requests):
     """p99.9 in milliseconds of SETs under load, from redis-benchmark's own histogram."""
-    out = subprocess.run(["taskset", "-c", "1", "redis-benchmark", "-p", str(server.port), "-t", "set",
-                          "-n", str(requests), "-c", "50", "-r", str(KEYS), "-d", "64",
-                          "--precision", "3"], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(["taskset", "-c", "1", "redis-benchmark", "-p", str(server.port),
+                          "-t", "set", "-n", str(requests), "-c", "50", "-r", str(KEYS),
+                          "-d", str(VALUE_BYTES), "--precision", "3"],
+                         check=True, capture_output=True, text=True).stdout
     best = None
     for share, ms in re.findall(r"([\d.]+)% <= ([\d.]+) milliseconds \(cumulative", out):
         if float(share) >= 99.9:
@@ -287,7 +290,8 @@ def bench_always(table, options, directory):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller slices")
     parser.add_argument("--only", nargs="*", default=[])
     options = parser.parse_args()
