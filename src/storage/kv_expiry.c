@@ -27,7 +27,8 @@ enum {
     SWEEP_SLACK = 256,        /* superfluous items that never matter */
     SWEEP_STEPS = 4,          /* items swept for each change */
     SWEEP_STEPS_COLLECT = 64, /* ... and for each kv_expiry_collect */
-    COLLECT_WORK_MIN = 1024,  /* items one collect may move, beside four for each it hands out */
+    COLLECT_WORK_MIN = 1024,  /* items that one collect may move in the wheel ... */
+    COLLECT_WORK_LOOK = 8,    /* ... where looking at a key counts as so many of them */
 };
 
 /* What kv_expiry_collect has handed out so far. */
@@ -111,7 +112,8 @@ uint32_t kv_expiry_collect(struct kv *kv, uint64_t now_ms, uint64_t *out_hashes,
     if (kv->wheel == NULL) {
         return 0;
     }
-    uint32_t budget = max > UINT32_MAX / 8 ? UINT32_MAX : max * 4 + COLLECT_WORK_MIN;
+    uint32_t looks = max < UINT16_MAX ? max : UINT16_MAX;
+    uint32_t budget = COLLECT_WORK_MIN + looks * COLLECT_WORK_LOOK;
     sweep(kv, SWEEP_STEPS_COLLECT);
     if (kv->wheel_old != NULL) {
         collect_from(kv, kv->wheel_old, &collected, &budget);
@@ -128,6 +130,7 @@ static void collect_from(struct kv *kv, struct kv_wheel *wheel, struct collected
     while (collected->count < collected->max &&
            kv_wheel_take(wheel, collected->now_ms, budget, &item)) {
         collect_item(kv, &item, /* is_old= */ wheel == kv->wheel_old, collected);
+        *budget -= *budget < COLLECT_WORK_LOOK ? *budget : COLLECT_WORK_LOOK;
     }
 }
 

@@ -225,30 +225,27 @@ static bool view_merge(struct kv_view *view, struct kv_walk_item *out_item)
     return true;
 }
 
-/* Gives back what was kept below the hash where the view stands. */
+/* Gives back what was kept below the hash where the view stands.  The walks in hand do not mind:
+ * they are past it, and where they go on does not depend on the table's shape. */
 static void view_trim(struct kv_view *view)
 {
     view->steps = 0;
     if (view->kept.count == 0) {
         return;
     }
-    /* Not the walk in hand: removing may change the table's shape, not the order. */
     struct kv_walk walk;
     kv_walk_begin(&walk, &view->kept, view->trimmed);
-    for (;;) {
-        kv_walk_seek(&walk, &view->kept, view->trimmed);
-        const struct kv_walk_item *item = kv_walk_peek(&walk);
-        if (item == NULL || item->hash >= view->hash) {
-            break;
-        }
-        uint64_t hash = item->hash;
+    const struct kv_walk_item *item = kv_walk_peek(&walk);
+    while (item != NULL && item->hash < view->hash) {
         struct kv_entry *entry = item->entry;
-        struct kv_place place = kv_table_find(&view->kept, kv_entry_key_slice(entry), hash);
-        kv_table_remove(&view->kept, place, hash);
+        struct kv_place place = kv_table_find(&view->kept, kv_entry_key_slice(entry), item->hash);
+        kv_table_remove(&view->kept, place, item->hash);
         view->kept_bytes -= kv_entry_memory(entry);
         view->kv->stats.memory_bytes -= kv_entry_memory(entry);
         kv_entry_free(entry);
-        view->trimmed = hash;
+        kv_walk_advance(&walk);
+        item = kv_walk_peek(&walk);
     }
+    view->trimmed = view->hash;
     kv_walk_end(&walk);
 }

@@ -23,6 +23,7 @@ static void gather_bucket(struct kv_walk *walk, const struct gather *gather,
                           const struct kv_bucket *bucket);
 static void walk_push(struct kv_walk *walk, struct kv_entry *entry, uint64_t hash);
 static void walk_sort(struct kv_walk *walk);
+static void home_prefetch(const struct kv_table *table, uint64_t hash);
 static bool home_end(const struct kv_table *table, uint64_t hash, uint64_t *out_next);
 
 void kv_walk_begin(struct kv_walk *walk, const struct kv_table *table, uint64_t from)
@@ -77,7 +78,20 @@ static bool walk_load(struct kv_walk *walk)
     walk->at_end = !home_end(walk->table, from, &walk->from);
     walk_gather(walk, from, UINT64_MAX);
     walk_sort(walk);
+    if (!walk->at_end) {
+        home_prefetch(walk->table, walk->from);
+    }
     return true;
+}
+
+/* Fetches the entries of the home that comes next, while the caller is busy with this one. */
+static void home_prefetch(const struct kv_table *table, uint64_t hash)
+{
+    const struct kv_segment *segment = &table->segments[kv_directory_index(table, hash)];
+    const struct kv_bucket *bucket = kv_segment_bucket(segment, kv_home(hash, segment));
+    for (unsigned slot = 0; slot < KV_BUCKET_SLOTS; slot++) {
+        __builtin_prefetch(kv_slot_entry(bucket->slots[slot]));
+    }
 }
 
 /* The first hash behind the home that `hash` belongs to; false when that was the last home. */

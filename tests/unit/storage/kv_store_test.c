@@ -529,7 +529,6 @@ static void step_scan(struct model *model)
     uint64_t before = scan->position;
     uint32_t count = kv_scan(model->kv, &scan->position, want, out, KV_SCAN_SLACK + want);
     CHECK(scan->position == 0 || (scan->position > before && count >= want));
-    CHECK_EQ(scan->position << KV_POSITION_BITS, 0);
     uint64_t last = before;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = model_index(model, out[i]);
@@ -539,6 +538,7 @@ static void step_scan(struct model *model)
         check_entry(out[i], &model->keys[at], &model->states[at]);
         scan->seen[at] += 1;
     }
+    CHECK(scan->position == 0 || scan->position == ((last >> 24) + 1) << 24);
     if (scan->position == 0) {
         scan_finish(model);
     }
@@ -871,6 +871,12 @@ TEST(view_gives_back_what_it_has_passed)
         CHECK(kv_view_next(view) != NULL);
     }
     CHECK(kv_view_kept_bytes(view) < kept / 3);
+    kept = kv_view_kept_bytes(view);
+    for (uint64_t i = 10000; i < 20000; i++) { /* a fifth of them is still to come */
+        put_number(kv, i, 7);
+    }
+    CHECK(kv_view_kept_bytes(view) - kept < 10000 * 16 / 3);
+    CHECK(kv_view_kept_bytes(view) > kept);
     kv_view_end(view);
     kv_free(kv);
 }
@@ -951,22 +957,41 @@ TEST(changing_expiries_does_not_grow_the_wheel)
     struct kv *kv = kv_new(SEED);
     struct prng prng;
     prng_init(&prng, 3);
-    uint64_t most = 0;
-    for (uint32_t step = 0; step < 200000; step++) {
-        /* The same few times over and over, and now and then none. */
-        uint64_t number = prng_below(&prng, KEYS);
-        uint64_t expire_ms = prng_below(&prng, 5) * 1000000;
-        put_number(kv, number, expire_ms);
-        most = wheel_items(kv) > most ? wheel_items(kv) : most;
+    for (uint64_t lowest = 0; lowest < 2; lowest++) { /* 0: now and then no expiry */
+        uint64_t most = 0;
+        for (uint32_t step = 0; step < 100000; step++) {
+            /* The same few times over and over. */
+            uint64_t number = prng_below(&prng, KEYS);
+            put_number(kv, number, (lowest + prng_below(&prng, 5)) * 1000000);
+            most = wheel_items(kv) > most ? wheel_items(kv) : most;
+        }
+        CHECK(most > KEYS);
+        CHECK(most <= KEYS * 5 + 2 * 256);
     }
-    CHECK(most > KEYS);
-    CHECK(most <= KEYS * 5 + 2 * 256);
     for (uint64_t i = 0; i < KEYS; i++) {
         put_number(kv, i, 0);
     }
     while (kv_reclaim(kv, 10)) {
     }
     CHECK(wheel_items(kv) <= 256);
+    kv_free(kv);
+}
+
+/* Once a wheel has been swept there is one item for each key. */
+TEST(sweeping_drops_all_that_is_superfluous)
+{
+    enum { KEYS = 500 };
+    struct kv *kv = kv_new(SEED);
+    for (uint64_t i = 0; i < KEYS; i++) {
+        put_number(kv, i, 9000000);
+    }
+    for (uint64_t round = 1; kv->wheel_old == NULL; round++) {
+        put_number(kv, round % KEYS, 9000000 - round);
+    }
+    CHECK(wheel_items(kv) > KEYS * 2);
+    while (kv_reclaim(kv, 10)) {
+    }
+    CHECK_EQ(wheel_items(kv), KEYS);
     kv_free(kv);
 }
 
