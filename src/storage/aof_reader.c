@@ -34,6 +34,7 @@
 
 enum {
     READ_PIECE_BYTES = 4096, /* what is given up at a time where the disk cannot read */
+    READ_TRIES = 3,
     PATH_BYTES_MAX = 4096,
 };
 
@@ -56,12 +57,13 @@ struct aof_reader {
     struct segment *segments; /* owned, sorted by number */
     uint32_t segments_count;
 
-    uint32_t current;        /* segments[current] is loaded, or segments_count at the end */
-    struct buffer bytes;     /* of the loaded segment */
-    uint64_t at;             /* where the next record should begin */
-    uint64_t verified_until; /* records before this offset have passed all checks */
-    uint64_t expected;       /* its sequence number; 0: not known yet */
-    uint64_t durable;        /* evidence: records below this had been durable */
+    uint32_t current;          /* segments[current] is loaded, or segments_count at the end */
+    struct buffer bytes;       /* of the loaded segment */
+    uint64_t at;               /* where the next record should begin */
+    uint64_t unreadable_until; /* end of the last place the disk cannot read; 0: none */
+    uint64_t verified_until;   /* records before this offset have passed all checks */
+    uint64_t expected;         /* its sequence number; 0: not known yet */
+    uint64_t durable;          /* evidence: records below this had been durable */
 
     bool is_loaded; /* segments[current] is in `bytes` and being read */
     bool has_ended;
@@ -133,10 +135,26 @@ static void file_close(struct aof_reader *reader, int64_t file)
     (void)io_file_run(reader->io, &op); /* nothing was written that is not synced */
 }
 
-/* Fills `to`; what the disk cannot read is filled with a pattern that no checksum passes
- * (a sector that cannot be read is no worse than one that was changed).  Returns bytes or < 0. */
-static int64_t file_read(struct aof_reader *reader, int64_t file, char *to, uint64_t size)
+static int64_t piece_read(struct aof_reader *reader, int64_t file, char *to, uint64_t size,
+                          uint64_t offset)
 {
+    int64_t got = -EIO;
+    for (unsigned i = 0; i < READ_TRIES && got == -EIO; i++) {
+        struct io_file_op op = {
+            .kind = IO_FILE_READ, .file = (int)file, .data = to, .size = size, .offset = offset
+        };
+        got = io_file_run(reader->io, &op);
+    }
+    return got;
+}
+
+/* Fills `to`; what the disk cannot read is filled with a pattern that no checksum passes (a sector
+ * that cannot be read is no worse than one that was changed), and *out_unreadable is the end of
+ * the last such place.  Returns bytes or < 0. */
+static int64_t file_read(struct aof_reader *reader, int64_t file, char *to, uint64_t size,
+                         uint64_t *out_unreadable)
+{
+    *out_unreadable = 0;
     struct io_file_op op = { .kind = IO_FILE_READ, .file = (int)file, .data = to, .size = size };
     int64_t got = io_file_run(reader->io, &op);
     if (got != -EIO) {
@@ -144,12 +162,10 @@ static int64_t file_read(struct aof_reader *reader, int64_t file, char *to, uint
     }
     for (uint64_t at = 0; at < size; at += READ_PIECE_BYTES) {
         uint64_t piece = size - at < READ_PIECE_BYTES ? size - at : READ_PIECE_BYTES;
-        op = (struct io_file_op){
-            .kind = IO_FILE_READ, .file = (int)file, .data = to + at, .size = piece, .offset = at
-        };
-        got = io_file_run(reader->io, &op);
+        got = piece_read(reader, file, to + at, piece, at);
         if (got == -EIO) {
             memset(to + at, 0xee, piece);
+            *out_unreadable = at + piece;
         } else if (got < 0) {
             return got;
         }
@@ -170,7 +186,8 @@ static int segment_look(struct aof_reader *reader, struct segment *segment)
     if (size >= 0) {
         char *bytes = mem_alloc(AOF_SEGMENT_START);
         uint64_t wanted = (uint64_t)size < AOF_SEGMENT_START ? (uint64_t)size : AOF_SEGMENT_START;
-        result = file_read(reader, file, bytes, wanted);
+        uint64_t unreadable = 0;
+        result = file_read(reader, file, bytes, wanted, &unreadable);
         if (result >= 0) {
             struct slice header = slice_make(bytes, (size_t)result);
             segment->check = aof_header_read(header, &segment->header);
@@ -291,6 +308,12 @@ static void damage_set(struct aof_reader *reader, enum aof_damage_kind kind, uin
     reader->expected = resume_sequence;
 }
 
+/* Records that so many bytes may have held, and one more. */
+static uint64_t lost_max(uint64_t bytes)
+{
+    return bytes / AOF_RECORD_HEADER_BYTES + 1;
+}
+
 /* The current segment's header cannot be trusted: all that may have been in it is lost. */
 static void segment_is_lost(struct aof_reader *reader)
 {
@@ -304,7 +327,7 @@ static void segment_is_lost(struct aof_reader *reader)
     uint64_t resume = segment->limit;
     if (resume == UINT64_MAX) { /* nothing behind it says how much: at most so many records */
         uint64_t first = reader->expected > 0 ? reader->expected : 1;
-        resume = first + segment->file_bytes / AOF_RECORD_HEADER_BYTES + 1;
+        resume = first + lost_max(segment->file_bytes);
     }
     damage_set(reader, kind, segment->number, 0, resume);
 }
@@ -354,7 +377,7 @@ static int segment_load(struct aof_reader *reader, const struct segment *segment
     }
     reader->bytes.size = 0;
     char *to = buffer_reserve(&reader->bytes, size + 1);
-    int64_t got = file_read(reader, file, to, size);
+    int64_t got = file_read(reader, file, to, size, &reader->unreadable_until);
     file_close(reader, file);
     if (got < 0) {
         return (int)got;
@@ -552,6 +575,9 @@ static bool was_durable(struct aof_reader *reader, uint64_t offset, uint64_t seq
     if (reader->durable > sequence || hole_follows(reader, &unreadable, &missing)) {
         return true;
     }
+    if (reader->unreadable_until > offset) {
+        return true; /* a write that did not get through leaves bytes that can be read */
+    }
     evidence_search(reader, search_start(reader, offset), sequence);
     if (reader->durable <= sequence && reader->current + 1 < reader->segments_count) {
         evidence_of_later(reader, sequence);
@@ -600,7 +626,9 @@ static enum aof_read record_bad(struct aof_reader *reader)
         segment_leave(reader);
         return AOF_READ_AGAIN;
     }
-    if (sequence == UINT64_MAX || !was_durable(reader, reader->at, sequence - 1)) {
+    if (reader->unreadable_until > reader->at && sequence == UINT64_MAX) {
+        sequence = reader->expected + lost_max(reader->bytes.size - reader->at);
+    } else if (sequence == UINT64_MAX || !was_durable(reader, reader->at, sequence - 1)) {
         sequence = reader->durable; /* from there on it is the torn tail, whatever stands there */
         offset = reader->at;
     }

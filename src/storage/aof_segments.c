@@ -93,7 +93,9 @@ void aof_segments_roll(struct aof_segments *segments, uint64_t number, uint64_t 
 {
     ASSERT(!segments->rolling);
     ASSERT(number > segments->current.number);
-    uint64_t needed = AOF_SEGMENT_START + size + AOF_TERMINATOR_BYTES;
+    /* The batch goes on growing until the segment is there: twice its size, or it might never fit.
+     */
+    uint64_t needed = AOF_SEGMENT_START + 2 * size + AOF_TERMINATOR_BYTES;
     needed = (needed + AOF_HEADER_COPY_BYTES - 1) & ~(uint64_t)(AOF_HEADER_COPY_BYTES - 1);
     segments->rolling = true;
     segments->header_is_written = false;
@@ -189,7 +191,11 @@ static enum aof_step choose_next(const struct aof_segments *segments)
     if (segments->next.file >= 0) {
         return AOF_STEP_NONE;
     }
-    return segments->has_spare ? AOF_STEP_TAKE_SPARE : AOF_STEP_OPEN_NEXT;
+    if (!segments->has_spare) {
+        return AOF_STEP_OPEN_NEXT;
+    }
+    /* Not while a power loss could still bring back its old name over its new contents. */
+    return segments->free_is_unsynced ? AOF_STEP_SYNC_FREE : AOF_STEP_TAKE_SPARE;
 }
 
 static enum aof_step choose_roll(const struct aof_segments *segments)
