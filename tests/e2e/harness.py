@@ -64,10 +64,13 @@ class Server:
             if self.process.poll() is not None:
                 raise RuntimeError(f"server ended at start: {self.log()}")
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return self
+                with socket.create_connection(("127.0.0.1", self.port), START_S) as connection:
+                    connection.sendall(b"PING\r\n")  # serving, not only listening
+                    if connection.recv(1):
+                        return self
             except OSError:
-                time.sleep(0.02)
+                pass
+            time.sleep(0.02)
         raise RuntimeError(f"server did not start: {self.log()}")
 
     def log(self):
@@ -127,7 +130,8 @@ class TestCase(unittest.TestCase):
 
 def main():
     """Runs the tests of the calling module; the last line is "N passed, N failed"."""
-    program = unittest.main(module="__main__", exit=False, verbosity=int(os.environ.get("VERBOSE", "1")))
+    verbosity = int(os.environ.get("VERBOSE", "1"))
+    program = unittest.main(module="__main__", exit=False, verbosity=verbosity)
     result = program.result
     bad = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     sys.stderr.flush()
