@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 build_packages="gcc make libc6-dev libjansson-dev libxxhash-dev libjemalloc-dev libedit-dev"
 test_packages="clang clang-format libclang-rt-dev libasan8 libubsan1 libtsan2
-               redis-server redis-tools python3 python3-redis"
+               redis-server redis-tools python3 python3-redis libhiredis-dev"
 # Node.js may come from elsewhere: looked for by command.
 test_commands="node:nodejs npm:npm"
 

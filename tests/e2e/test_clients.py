@@ -1,62 +1,22 @@
 #!/usr/bin/python3
-"""Client libraries as people use them: redis-py, node-redis, ioredis, redis-cli, redis-benchmark.
+"""Clients nobody here wrote, as people use them: redis-py, hiredis, node-redis, ioredis, redis-cli,
+redis-benchmark.
 
-The libraries of Node.js lie in build/node (tools/deps.sh test).
+The sessions in clients/ check themselves and end with status 0.  The libraries of Node.js lie in
+build/node (tools/deps.sh test).
 """
 
-import json
 import os
 import subprocess
+import tempfile
 import unittest
 
 import redis
 
 import harness
 
-NODE_MODULES = os.path.join(harness.ROOT, "build", "node", "node_modules")
-
-NODE_REDIS = r"""
-const { createClient } = require('redis');
-(async () => {
-  const client = createClient({ socket: { port: +process.argv[1] }, RESP: +process.argv[2],
-                                ...(process.argv[3] ? { password: process.argv[3] } : {}) });
-  await client.connect();
-  const out = [];
-  out.push(await client.set('k', 'v', { EX: 100 }), await client.get('k'), await client.get('none'));
-  out.push(await client.incrBy('n', 41), await client.mGet(['k', 'n', 'none']));
-  out.push((await Promise.all([...Array(1000).keys()].map(i => client.set('p:' + i, '' + i)))).length);
-  out.push(await client.ttl('k'), await client.del(['k', 'n']), await client.dbSize());
-  let keys = 0;
-  for await (const batch of client.scanIterator({ MATCH: 'p:*', COUNT: 100 }))
-    keys += Array.isArray(batch) ? batch.length : 1;
-  out.push(keys);
-  try { await client.sendCommand(['NOSUCH']); } catch (error) { out.push(error.message.slice(0, 19)); }
-  console.log(JSON.stringify(out));
-  await client.close();
-})().catch(error => { console.error(error); process.exit(1); });
-"""
-
-IOREDIS = r"""
-const Redis = require('ioredis');
-(async () => {
-  const client = new Redis(+process.argv[1], { password: process.argv[3] || undefined });
-  const out = [];
-  out.push(await client.set('k', 'v', 'EX', 100), await client.get('k'), await client.get('none'));
-  out.push(await client.incrby('n', 41), await client.mget('k', 'n', 'none'));
-  const pipeline = client.pipeline();
-  for (let i = 0; i < 1000; i++) pipeline.set('p:' + i, i);
-  out.push((await pipeline.exec()).filter(([error, value]) => !error && value === 'OK').length);
-  out.push(await client.ttl('k'), await client.del('k', 'n'), await client.dbsize());
-  let keys = 0;
-  for await (const batch of client.scanStream({ match: 'p:*', count: 100 })) keys += batch.length;
-  out.push(keys);
-  try { await client.call('NOSUCH'); } catch (error) { out.push(error.message.slice(0, 19)); }
-  console.log(JSON.stringify(out));
-  await client.quit();
-})().catch(error => { console.error(error); process.exit(1); });
-"""
-
-EXPECTED = ["OK", "v", None, 41, ["v", "41", None], 1000, 100, 2, 1000, 1000, "ERR unknown command"]
+SESSIONS = os.path.join(harness.ROOT, "tests", "e2e", "clients")
+NODE = os.path.join(harness.ROOT, "build", "node")
 
 
 class Clients(harness.TestCase):
@@ -67,31 +27,22 @@ class Clients(harness.TestCase):
     def tearDown(self):
         self.server.__exit__()
 
-    def node(self, script, *args):
-        result = subprocess.run(["node", "-e", script, "--", self.port, *args], timeout=60,
-                                capture_output=True, text=True, check=False, cwd=harness.ROOT,
-                                env={**os.environ, "NODE_PATH": NODE_MODULES})
-        self.assertEqual(result.returncode, 0, result.stderr)
-        out = json.loads(result.stdout)
-        self.assertIn(out[6], (99, 100))  # a TTL
-        out[6] = 100
-        return out
+    def session(self, *command):
+        result = subprocess.run(command, timeout=120, capture_output=True, text=True, check=False)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
     def test_node_redis(self):
-        for protocol in ("2", "3"):
-            self.assertEqual(self.node(NODE_REDIS, protocol), EXPECTED)
-            self.server.command("FLUSHALL")
+        self.session("node", os.path.join(SESSIONS, "node_redis.mjs"), NODE, self.port)
 
     def test_ioredis(self):
-        self.assertEqual(self.node(IOREDIS, ""), EXPECTED)
+        self.session("node", os.path.join(SESSIONS, "node_ioredis.mjs"), NODE, self.port)
 
-    def test_node_clients_with_a_password(self):
-        with harness.Server("--requirepass", "secret") as server:
-            self.port = str(server.port)
-            self.assertEqual(self.node(NODE_REDIS, "3", "secret"), EXPECTED)
-        with harness.Server("--requirepass", "secret") as server:
-            self.port = str(server.port)
-            self.assertEqual(self.node(IOREDIS, "", "secret"), EXPECTED)
+    def test_hiredis(self):
+        with tempfile.TemporaryDirectory() as directory:
+            program = os.path.join(directory, "hiredis_session")
+            self.session("gcc", "-O1", "-o", program,
+                         os.path.join(SESSIONS, "hiredis_session.c"), "-lhiredis")
+            self.session(program, self.port)
 
     def test_redis_py(self):
         client = redis.Redis(port=self.server.port)
@@ -114,9 +65,9 @@ class Clients(harness.TestCase):
         self.assertTrue(client.config_set("maxclients", 500))
         self.assertEqual(client.config_get("maxclients"), {"maxclients": "500"})
         self.assertEqual(client.info("server")["redis_mode"], "standalone")
-        self.assertEqual(client.client_list()[0]["cmd"], "client|list")
+        self.assertEqual(len(client.client_list()), 1)
         self.assertIn("get", {name.lower() for name in client.command()})
-        self.assertEqual(client.slowlog_len() >= 0, True)
+        self.assertGreaterEqual(client.slowlog_len(), 0)
         with self.assertRaises(redis.ResponseError):
             client.execute_command("NOSUCH")
         self.assertTrue(client.flushall())
@@ -130,9 +81,8 @@ class Clients(harness.TestCase):
             self.assertEqual(cli(*protocol, "SET", "k", "a b"), "OK\n")
             self.assertEqual(cli(*protocol, "GET", "k"), "a b\n")
             self.assertIn("redis_version", cli(*protocol, "INFO"))
-        self.assertIn("keys", cli("--stat", "-i", "0.01", "-r", "2") + "keys")
         self.assertEqual(cli("--scan"), "k\n")
-        self.assertIn("used_memory", cli("MEMORY", "DOCTOR") + "used_memory")
+        self.assertEqual(cli("--pipe-timeout", "5", "DBSIZE"), "1\n")
 
     def test_redis_benchmark(self):
         result = subprocess.run(["redis-benchmark", "-p", self.port, "-q", "-n", "2000", "-t",
