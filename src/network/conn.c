@@ -212,11 +212,12 @@ static enum parse_result parse_next(struct conn *conn, struct request *out_reque
                                     size_t *out_consumed);
 static void consume(struct conn *conn, size_t count);
 static bool top_up(struct conn *conn);
-static void answer_malformed(struct conn *conn, struct slice id, bool is_fatal);
+static void answer_malformed(struct conn *conn);
 
 bool conn_next_request(struct conn *conn, struct request *out_request)
 {
     ASSERT(conn->is_in_pass);
+    conn->may_have_more = false;
     while (LIKELY(may_parse(conn))) {
         size_t consumed = 0;
         switch (parse_next(conn, out_request, &consumed)) {
@@ -224,6 +225,7 @@ bool conn_next_request(struct conn *conn, struct request *out_request)
             consume(conn, consumed);
             conn->in_hand += 1;
             conn->info.commands += 1;
+            conn->may_have_more = true;
             return true;
         case PARSE_SKIP:
             consume(conn, consumed);
@@ -235,11 +237,13 @@ bool conn_next_request(struct conn *conn, struct request *out_request)
             break;
         case PARSE_ERROR:
             consume(conn, consumed);
-            answer_malformed(conn, out_request->id, /* is_fatal= */ false);
+            conn->malformed = MALFORMED_LINE;
+            conn->malformed_id = out_request->id;
             break;
         case PARSE_FATAL:
-            answer_malformed(conn, (struct slice){ 0 }, /* is_fatal= */ true);
-            return false;
+            conn->malformed = MALFORMED_STREAM;
+            conn->malformed_id = (struct slice){ 0 };
+            break;
         }
     }
     return false;
@@ -254,7 +258,14 @@ static bool may_parse(struct conn *conn)
         conn_block(conn); /* until conn_unblock finds it drained, perhaps at the end of this pass */
         return false;
     }
-    return true;
+    if (LIKELY(conn->malformed == MALFORMED_NOT)) {
+        return true;
+    }
+    if (conn->in_hand > 0) {
+        return false; /* their answers come first */
+    }
+    answer_malformed(conn);
+    return !conn->is_closing;
 }
 
 static enum parse_result parse_next(struct conn *conn, struct request *out_request,
@@ -314,11 +325,13 @@ static bool top_up(struct conn *conn)
     return true;
 }
 
-static void answer_malformed(struct conn *conn, struct slice id, bool is_fatal)
+static void answer_malformed(struct conn *conn)
 {
+    bool is_fatal = conn->malformed == MALFORMED_STREAM;
+    conn->malformed = MALFORMED_NOT;
     conn->server->stats.protocol_errors += 1;
     conn->in_hand += 1;
-    struct reply *reply = conn_reply_begin(conn, id);
+    struct reply *reply = conn_reply_begin(conn, conn->malformed_id);
     reply_errorf(reply, "ERR %s", conn->is_json ? conn->json.error : conn->resp.error);
     conn_reply_end(conn);
     if (is_fatal) {
@@ -340,11 +353,27 @@ static void input_shrink(struct conn *conn)
     }
 }
 
+/* Whole requests may be left: they are parsed in another pass, not when more arrives. */
+static void another_pass(struct conn *conn)
+{
+    conn->may_have_more = false;
+    if (conn->socket == NULL) {
+        return;
+    }
+    conn_block(conn);
+    if (conn->malformed != MALFORMED_NOT) {
+        answer_malformed(conn);
+    }
+}
+
 void conn_input_end(struct conn *conn)
 {
     struct server *server = conn->server;
     ASSERT(server->in_pass == conn);
     ASSERT(conn->in_hand == 0);
+    if (UNLIKELY(conn->may_have_more || conn->malformed != MALFORMED_NOT)) {
+        another_pass(conn);
+    }
     server->in_pass = NULL;
     conn->is_in_pass = false;
     arena_reset(&server->arena);

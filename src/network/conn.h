@@ -54,6 +54,13 @@ struct slot {
     bool is_silent; /* CLIENT REPLY OFF: the answer is dropped */
 };
 
+/* A malformed request is answered when its turn comes: behind the requests that are in hand. */
+enum malformed {
+    MALFORMED_NOT,
+    MALFORMED_LINE,   /* the next request can be found */
+    MALFORMED_STREAM, /* it cannot: answer and close */
+};
+
 /* The lists a connection can be in.  Each has links of its own in struct conn. */
 enum conn_list_kind {
     CONN_LIST_LIFE,      /* server->open or server->detached */
@@ -85,11 +92,14 @@ struct conn {
     bool is_send_blocked; /* IO_EVENT_SEND_READY will come */
 
     /* input */
-    struct slice fresh;  /* borrowed: not yet parsed bytes of this pass */
-    struct buffer input; /* owned */
-    size_t input_at;     /* bytes of `input` parsed in this pass */
-    size_t input_copied; /* of the last bytes of `input`: came from `fresh` */
-    uint32_t in_hand;    /* requests handed out and not yet answered or deferred */
+    struct slice fresh;        /* borrowed: not yet parsed bytes of this pass */
+    struct buffer input;       /* owned */
+    size_t input_at;           /* bytes of `input` parsed in this pass */
+    size_t input_copied;       /* of the last bytes of `input`: came from `fresh` */
+    uint32_t in_hand;          /* requests handed out and not yet answered or deferred */
+    bool may_have_more;        /* the last conn_next_request found one */
+    enum malformed malformed;  /* what the parser's error text is about */
+    struct slice malformed_id; /* JSON id to echo; lies in the arena */
     union {
         struct resp_parser resp;
         struct json_parser json;

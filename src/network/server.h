@@ -78,7 +78,9 @@ void server_stop_accepting(struct server *server);
 /* ── requests ────────────────────────────────────────────────────────────────────────────────── */
 
 /* The next complete request, or false.  Malformed input is answered and handled inside.  The
- * arguments are valid until conn_input_end (requests of one pass stay valid together). */
+ * arguments are valid until conn_input_end (requests of one pass stay valid together).  Several may
+ * be taken before the first is answered; they must be answered or deferred in the order taken.
+ * After false it may be called again: answers can make way for more. */
 bool conn_next_request(struct conn *conn, struct request *out_request);
 /* Call after the last conn_next_request of a pass. */
 void conn_input_end(struct conn *conn);

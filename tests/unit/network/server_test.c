@@ -118,7 +118,8 @@ struct world {
     struct later laters[LATERS_MAX];
     unsigned laters_count;
     unsigned requests;
-    unsigned requests_max_per_pass; /* the pass stops taking; 0: no bound */
+    unsigned batch;       /* requests taken before the first is answered */
+    bool is_single_batch; /* a pass takes one batch only, and leaves the rest where it is */
 };
 
 static struct world *world_new(uint32_t clients_max)
@@ -128,6 +129,7 @@ static struct world *world_new(uint32_t clients_max)
     world->server = server_new(&world->io, &options);
     CHECK_EQ(server_listen(world->server, "127.0.0.1", 0), 0);
     CHECK_EQ(server_port(world->server), 7001);
+    world->batch = PIPELINE_BATCH;
     world->listener = world->server->listeners[0];
     return world;
 }
@@ -215,22 +217,38 @@ static void serve_other(struct conn *conn, const struct request *request)
     conn_reply_end(conn);
 }
 
-/* What the pipeline does with a connection that has input. */
+static void serve_one(struct world *world, struct conn *conn, const struct request *request)
+{
+    world->requests++;
+    if (slice_equal(request->argv[0], slice_from("NOW"))) {
+        reply_bulk(conn_reply_begin(conn, request->id), request->argv[1]);
+        conn_reply_end(conn);
+    } else if (slice_equal(request->argv[0], slice_from("LATER"))) {
+        defer(world, conn, request->argv[1], request->id);
+    } else {
+        serve_other(conn, request);
+    }
+}
+
+/* What the pipeline does with a connection that has input: it takes a batch before it answers. */
 static void serve(struct world *world, struct conn *conn)
 {
-    struct request request;
-    unsigned left = world->requests_max_per_pass == 0 ? UINT32_MAX : world->requests_max_per_pass;
-    while (left-- > 0 && conn_next_request(conn, &request)) {
-        world->requests++;
-        if (slice_equal(request.argv[0], slice_from("NOW"))) {
-            reply_bulk(conn_reply_begin(conn, request.id), request.argv[1]);
-            conn_reply_end(conn);
-        } else if (slice_equal(request.argv[0], slice_from("LATER"))) {
-            defer(world, conn, request.argv[1], request.id);
-        } else {
-            serve_other(conn, &request);
+    struct request batch[PIPELINE_BATCH];
+    unsigned count = 0;
+    do {
+        count = 0;
+        while (count < world->batch && conn_next_request(conn, &batch[count])) {
+            bool is_data = slice_equal(batch[count].argv[0], slice_from("NOW")) ||
+                           slice_equal(batch[count].argv[0], slice_from("LATER"));
+            count++;
+            if (!is_data) {
+                break; /* what follows may depend on it */
+            }
         }
-    }
+        for (unsigned i = 0; i < count; i++) {
+            serve_one(world, conn, &batch[i]);
+        }
+    } while (count > 0 && !world->is_single_batch);
     conn_input_end(conn);
 }
 
@@ -384,6 +402,52 @@ TEST(malformed_resp_is_answered_and_closed)
     CHECK(sent_is(socket, "$1\r\n1\r\n-ERR Protocol error: invalid multibulk length\r\n"));
     CHECK(socket->is_closed);
     CHECK_EQ(server_stats(world->server)->clients, 0);
+    world_free(world);
+}
+
+/* The caller takes a batch, ends the pass when that ran dry, and never asks again. */
+TEST(malformed_in_a_single_batch)
+{
+    struct world *world = world_new(10);
+    struct io_socket *json = dial(world);
+    struct io_socket *resp = dial(world);
+    world->is_single_batch = true;
+    deliver_text(world, json,
+                 "{\"id\":1,\"command\":\"NOW a\"}\n{\"id\":2}\n"
+                 "{\"id\":3,\"command\":\"NOW b\"}\n{\"id\":4}\n");
+    deliver_text(world, resp, "NOW a\n*x\r\nNOW b\n");
+    resume(world);
+    server_flush(world->server);
+    CHECK(sent_is(json, "{\"id\":1,\"success\":true,\"data\":\"a\"}\n"
+                        "{\"id\":2,\"success\":false,\"error\":\"ERR Protocol error: needs either "
+                        "\\\"command\\\" or \\\"args\\\"\",\"code\":\"ERR\"}\n"
+                        "{\"id\":3,\"success\":true,\"data\":\"b\"}\n"
+                        "{\"id\":4,\"success\":false,\"error\":\"ERR Protocol error: needs either "
+                        "\\\"command\\\" or \\\"args\\\"\",\"code\":\"ERR\"}\n"));
+    CHECK(!json->is_paused);
+    CHECK(sent_is(resp, "$1\r\na\r\n-ERR Protocol error: invalid multibulk length\r\n"));
+    CHECK(resp->is_closed);
+    world_free(world);
+}
+
+TEST(pass_that_ends_early)
+{
+    struct world *world = world_new(10);
+    struct io_socket *socket = dial(world);
+    world->is_single_batch = true;
+    world->batch = 2;
+    deliver_text(world, socket, "NOW 1\nNOW 2\nNOW 3\nNOW 4\nNOW 5\nNO");
+    CHECK_EQ(world->requests, 2);
+    CHECK(socket->is_paused);
+    resume(world);
+    CHECK(!socket->is_paused);
+    deliver_text(world, socket, "W 6\nNOW 7\nNOW 8\n");
+    resume(world);
+    server_flush(world->server);
+    CHECK(sent_is(socket, "$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n$1\r\n4\r\n$1\r\n5\r\n"
+                          "$1\r\n6\r\n$1\r\n7\r\n$1\r\n8\r\n"));
+    CHECK(!server_has_work(world->server));
+    CHECK_EQ(server_stats(world->server)->paused, 0);
     world_free(world);
 }
 
@@ -833,7 +897,13 @@ static void model_add_request(struct model_conn *model, struct prng *prng, unsig
     (void)snprintf(text, sizeof(text), "%u", number);
     bool is_later = prng_chance(prng, 1, 2);
     const char *name = is_later ? "LATER" : "NOW";
-    if (model->is_json) {
+    if (model->is_json && prng_chance(prng, 1, 10)) {
+        buffer_printf(&model->input, "{\"id\":%u}\n", number);
+        buffer_printf(&model->expected,
+                      "{\"id\":%u,\"success\":false,\"error\":\"ERR Protocol error: needs either "
+                      "\\\"command\\\" or \\\"args\\\"\",\"code\":\"ERR\"}\n",
+                      number);
+    } else if (model->is_json) {
         buffer_printf(&model->input, "{\"id\":%u,\"args\":[\"%s\",%s]}\n", number, name, text);
         buffer_printf(&model->expected, "{\"id\":%u,\"success\":true,\"data\":\"%s\"}\n", number,
                       text);
@@ -895,6 +965,7 @@ TEST(random_runs_equal_model)
         struct prng prng;
         prng_init(&prng, seed);
         struct world *world = world_new(100);
+        world->batch = 1 + (unsigned)prng_below(&prng, PIPELINE_BATCH);
         struct model_conn models[MODEL_CONNS] = { 0 };
         for (unsigned i = 0; i < MODEL_CONNS; i++) {
             models[i].socket = dial(world);
