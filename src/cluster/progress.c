@@ -62,16 +62,16 @@ bool progress_is_full(const struct raft_progress *progress)
 
 bool progress_acked(struct raft_progress *progress, uint64_t index)
 {
-    bool is_news = index > progress->match;
-    if (is_news) {
-        progress->match = index;
+    if (index < progress->match) {
+        return false; /* overtaken by a later one */
     }
+    progress->match = index;
     if (progress->next <= index) {
         progress->next = index + 1;
     }
     inflight_free_upto(progress, index);
     progress->is_probing = false;
-    return is_news;
+    return true;
 }
 
 bool progress_rejected(struct raft_progress *progress, uint64_t rejected, uint64_t hint)
@@ -86,10 +86,12 @@ bool progress_rejected(struct raft_progress *progress, uint64_t rejected, uint64
         progress_probe(progress);
         return true;
     }
-    if (rejected != progress->next - 1) {
+    /* What it has acknowledged it cannot lack: if it does, it broke its word, and answering at once
+     * would begin an endless exchange.  Heartbeats keep asking. */
+    if (rejected != progress->next - 1 || rejected <= progress->match) {
         return false;
     }
-    uint64_t next = (hint < rejected ? hint : rejected - (rejected > 0)) + 1;
+    uint64_t next = (hint < rejected ? hint : rejected - 1) + 1;
     progress->next = next > progress->match ? next : progress->match + 1;
     progress->is_probing = false;
     return true;

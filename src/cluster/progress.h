@@ -46,7 +46,7 @@ void progress_snapshot(struct raft_progress *progress);
 /* An APPEND up to and including `last` (>= next) was sent. */
 void progress_sent(struct raft_progress *progress, uint64_t last);
 bool progress_is_full(const struct raft_progress *progress);
-/* It acknowledged up to index; true when that is news. */
+/* It acknowledged up to index; false when that is old news. */
 bool progress_acked(struct raft_progress *progress, uint64_t index);
 /* It refused an APPEND after `rejected`; its log may agree up to `hint`.  False when the answer is
  * stale and says nothing. */

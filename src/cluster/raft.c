@@ -66,6 +66,7 @@ static void step_begin(struct raft *raft, const struct raft_input *input,
     output->persist = (struct raft_persist){ 0 };
     output->hard_state_changed = false;
     output->log_reset = false;
+    output->snapshot_adopted = false;
     output->entries = NULL;
     output->entries_count = 0;
     output->messages_count = 0;
@@ -99,6 +100,12 @@ static uint64_t next_deadline(const struct raft *raft)
 static void step_end(struct raft *raft, struct raft_output *output)
 {
     bool is_changed = raft->term != raft->emitted_term || raft->voted_for != raft->emitted_vote;
+    if (raft->must_reset_log) {
+        raft->must_reset_log = false;
+        output->log_reset = true;
+        output->log_reset_index = raft->log.base_index;
+        output->log_reset_term = raft->log.base_term;
+    }
     if (is_changed || output->log_reset || output->entries_count > 0) {
         if (raft->persisted_id == raft->persist_id) {
             raft->persist_progress_ms = raft->now_ms; /* the wait for the disk begins */
@@ -494,8 +501,8 @@ void raft_init(struct raft *raft, const struct raft_options *options, const stru
         .now_ms = boot->now_ms,
         .term = term,
         .voted_for = voted_for,
-        .emitted_term = term,
-        .emitted_vote = voted_for,
+        .emitted_term = boot->term, /* a raised term is written by the first output */
+        .emitted_vote = boot->voted_for,
         .commit_index = boot->snapshot.index,
         .snapshot = boot->snapshot,
         .boot_commit_index = boot->commit_index,
@@ -515,26 +522,34 @@ void raft_init(struct raft *raft, const struct raft_options *options, const stru
                                  prng_below(&raft->prng, options->election_timeout_ms);
 }
 
+/* The log on disk belongs to another history than the snapshot.  It will be there at every start
+ * until a reset is written behind it, and new entries would follow it: so reset first. */
+static enum raft_boot_outcome boot_conflict(struct raft *raft)
+{
+    raft->must_reset_log = true;
+    return RAFT_BOOT_CONFLICT;
+}
+
 enum raft_boot_outcome raft_boot_append(struct raft *raft, const struct raft_entry *entry)
 {
     ASSERT(raft->persist_id == 0);
     struct raft_log *log = &raft->log;
     if (entry->index <= log->base_index) {
-        bool is_same = entry->index < log->base_index || entry->term == log->base_term;
-        return is_same ? RAFT_BOOT_COVERED : RAFT_BOOT_CONFLICT;
+        bool is_other = entry->index == log->base_index && entry->term != log->base_term;
+        return is_other ? boot_conflict(raft) : RAFT_BOOT_COVERED;
     }
     if (entry->index > log->last_index + 1) {
         return RAFT_BOOT_GAP;
     }
     if (entry->index <= raft->commit_index || entry->term > raft->term) {
-        return RAFT_BOOT_CONFLICT;
+        return RAFT_BOOT_INVALID;
     }
     if (entry->index <= log->last_index) {
         raft_truncate(raft, entry->index); /* written later: it replaced the one before it */
         raft->truncated_id = 0;
     }
     if (entry->term < log->last_term) {
-        return RAFT_BOOT_CONFLICT;
+        return RAFT_BOOT_INVALID;
     }
     if (raft_log_room(log) == 0) {
         return RAFT_BOOT_FULL;

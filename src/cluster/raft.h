@@ -126,8 +126,7 @@ struct raft_output {
     struct raft_persist persist;
     bool hard_state_changed;
     uint64_t term, voted_for;
-    bool log_reset; /* adopt the snapshot just fed: state machine := it, the log := empty behind it
-                     */
+    bool log_reset; /* whatever it held, the log is empty behind the snapshot at ... */
     uint64_t log_reset_index, log_reset_term;
     const struct raft_entry *entries; /* they replace whatever has their index or a higher one */
     uint32_t entries_count;           /* borrowed from the input or from this struct */
@@ -136,6 +135,7 @@ struct raft_output {
     uint64_t commit_index;
     uint64_t read_id_confirmed; /* 0: none in this step; else reads <= it may be served ... */
     uint64_t read_index;        /* ... once this is applied */
+    bool snapshot_adopted;      /* the snapshot just fed is the state machine now */
     bool snapshot_wanted;       /* fetch this snapshot from snapshot_from; then SNAPSHOT_DONE */
     uint64_t snapshot_from;
     struct raft_snapshot snapshot;
@@ -154,11 +154,13 @@ size_t raft_log_memory_bytes(uint32_t capacity);
 void raft_init(struct raft *raft, const struct raft_options *options, const struct raft_boot *boot,
                void *log_memory, uint32_t log_capacity);
 
-/* Recovery: after raft_init, before the first step, the log's entries as they were written. */
+/* Recovery: after raft_init, before the first step, the log's entries as they were written since
+ * the last log reset.  After RAFT_BOOT_CONFLICT stop: the first output will reset the log. */
 enum raft_boot_outcome {
     RAFT_BOOT_OK = 0,
     RAFT_BOOT_COVERED,  /* the snapshot has it: skipped */
-    RAFT_BOOT_CONFLICT, /* it contradicts the snapshot: it and what follows is void */
+    RAFT_BOOT_CONFLICT, /* it contradicts the snapshot: it and all written so far is void */
+    RAFT_BOOT_INVALID,  /* it contradicts what is committed, or the term: corrupt */
     RAFT_BOOT_GAP,      /* entries are missing before it: the log cannot be used */
     RAFT_BOOT_FULL,     /* call raft_log_resize with more memory and repeat */
 };

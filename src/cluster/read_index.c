@@ -223,8 +223,7 @@ void raft_on_read(struct raft *raft, const struct raft_message *message)
     }
     progress->read_asked_seq = message->read_seq;
     progress->read_round_seq = 0;
-    bool wants_last = message->is_suspect && !MUTANT(MUT_SUSPECT_NEEDS_COMMIT);
-    progress->read_index = wants_last ? raft->log.last_index : 0;
+    progress->read_index = message->is_suspect ? raft->log.last_index : 0;
 }
 
 /* ── followers and learners ─────────────────────────────────────────────────────────────────── */

@@ -328,7 +328,9 @@ void raft_on_append_response(struct raft *raft, const struct raft_message *messa
         (void)progress_rejected(progress, message->index, min_u64(hint, message->hint));
         return;
     }
-    (void)progress_acked(progress, message->index);
+    if (!progress_acked(progress, message->index)) {
+        return;
+    }
     bool is_caught_up =
         progress->state == RAFT_PROGRESS_PROBE ||
         (progress->state == RAFT_PROGRESS_SNAPSHOT && progress->match >= raft->log.base_index);

@@ -96,7 +96,6 @@ void raft_snapshot_done(struct raft *raft, const struct raft_snapshot *snapshot,
     raft->commit_index = snapshot->index;
     raft->verified_index = snapshot->index;
     raft->owes_ack = true;
-    raft->out->log_reset = true;
-    raft->out->log_reset_index = snapshot->index;
-    raft->out->log_reset_term = snapshot->term;
+    raft->out->snapshot_adopted = true;
+    raft->must_reset_log = true;
 }

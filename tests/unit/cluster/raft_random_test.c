@@ -21,7 +21,13 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { SAFETY_MS = 1500, LIVENESS_MS = 1000, QUIET_MS = 800, EVENTS_MAX = 1 << 15 };
+enum {
+    SAFETY_MS = 1500,
+    LIVENESS_MS = 1000,
+    QUIET_MS = 800,
+    EVENTS_MAX = 1 << 15,
+    QUIET_STEPS_MAX = 4000
+};
 
 enum event_kind {
     EVENT_DELIVER,
@@ -201,6 +207,13 @@ static void on_step(struct world *world, struct world_node *node, const struct r
                (unsigned)raft_term(node->raft), (unsigned)raft_leader(node->raft),
                (unsigned)raft_last_index(node->raft), (unsigned)output->commit_index,
                output->messages_count);
+        for (uint32_t i = 0; i < output->messages_count; i++) {
+            const struct raft_message *m = &output->messages[i];
+            printf("            %u>%u kind %d term %u index %u/%u n %u commit %u hint %u%s\n",
+                   (unsigned)m->from, (unsigned)m->to, (int)m->kind, (unsigned)m->term,
+                   (unsigned)m->index, (unsigned)m->log_term, m->entries_count, (unsigned)m->commit,
+                   (unsigned)m->hint, m->is_rejected ? " rejected" : "");
+        }
     }
 }
 
@@ -247,6 +260,7 @@ static void crash(struct sim *sim, uint64_t id)
             disk->commit = 0;
         }
         node->is_suspect_next = true;
+        sim->world->suspects += 1;
     }
     event_in(sim, below(sim, chance(sim, 500) ? 5000 : 300 * 1000), EVENT_WAKE, id);
 }
@@ -514,6 +528,17 @@ static void draw_weather(struct sim *sim, bool has_changes)
     };
 }
 
+/* Leaders hardly live longer than their elections: the weather of the paper's figure 8. */
+static void draw_storm(struct sim *sim)
+{
+    sim->weather.chaos_us = 5 * 1000 + (uint32_t)below(sim, 30 * 1000);
+    sim->weather.isolate = 150 + (uint32_t)below(sim, 250);
+    sim->weather.crash = draw(sim, 200);
+    sim->weather.delay_us = 200 + (uint32_t)below(sim, 3000);
+    sim->weather.disk_us = 200 + (uint32_t)below(sim, 3000);
+    sim->weather.client_us = 2000 + (uint32_t)below(sim, 10 * 1000);
+}
+
 static struct sim *sim_new(uint64_t seed)
 {
     struct sim *sim = mem_zalloc(sizeof(*sim));
@@ -523,7 +548,9 @@ static struct sim *sim_new(uint64_t seed)
     bool has_changes = chance(sim, 500);
     uint32_t nodes_count = has_changes ? 3 + (uint32_t)below(sim, 3) : 1 + (uint32_t)below(sim, 5);
     options.voters_count = has_changes ? 1 + (uint32_t)below(sim, nodes_count) : nodes_count;
-    options.election_timeout_ms = 60;
+    bool is_quick = chance(sim, 500);
+    options.heartbeat_ms = is_quick ? 5 : 10;
+    options.election_timeout_ms = is_quick ? 20 : 60;
     options.disk_stall_ms = 300;
     options.clock_drift_percent = (uint32_t)below(sim, 21);
     options.lease_reads = chance(sim, 600);
@@ -536,6 +563,9 @@ static struct sim *sim_new(uint64_t seed)
     sim->world->hooks = (struct world_hooks){ sim, on_flight, on_write, on_step };
     sim->is_trace = getenv("RAFT_TRACE") != NULL;
     draw_weather(sim, has_changes);
+    if (chance(sim, 400)) {
+        draw_storm(sim);
+    }
     return sim;
 }
 
@@ -643,7 +673,12 @@ static void check_quiet(struct sim *sim)
     struct world *world = sim->world;
     uint64_t elections = world->elections;
     sim->weather.is_quiet = true;
-    run_until(sim, world->now_us + QUIET_MS * 1000);
+    run_until(sim, world->now_us + QUIET_MS * 500);
+    uint64_t steps = world->steps;
+    run_until(sim, world->now_us + QUIET_MS * 500);
+    if (world->steps - steps > QUIET_STEPS_MAX) {
+        world_fail(world, "I26: %u steps when nothing happens", (unsigned)(world->steps - steps));
+    }
     struct world_node *leader = the_leader(world);
     if (leader == NULL || world->elections != elections) {
         world_fail(world, "LIVE: elections go on");
@@ -667,7 +702,7 @@ static void check_quiet(struct sim *sim)
 }
 
 struct totals {
-    uint64_t steps, elections, commits, reads, changes, snapshots;
+    uint64_t steps, elections, commits, reads, changes, snapshots, suspects;
 };
 
 static bool run_seed(uint64_t seed, struct totals *totals)
@@ -699,6 +734,7 @@ static bool run_seed(uint64_t seed, struct totals *totals)
     totals->reads += world->reads_served;
     totals->changes += world->config_changes;
     totals->snapshots += world->snapshots_installed;
+    totals->suspects += world->suspects;
     sim_free(sim);
     return is_good;
 }
@@ -722,9 +758,9 @@ TEST(random_lives)
     CHECK(is_good);
     if (getenv("RAFT_SEEDS") != NULL) {
         printf("%" PRIu64 " steps, %" PRIu64 " elections, %" PRIu64 " commits, %" PRIu64
-               " reads, %" PRIu64 " changes, %" PRIu64 " snapshots\n",
+               " reads, %" PRIu64 " changes, %" PRIu64 " snapshots, %" PRIu64 " suspects\n",
                totals.steps, totals.elections, totals.commits, totals.reads, totals.changes,
-               totals.snapshots);
+               totals.snapshots, totals.suspects);
     }
 }
 

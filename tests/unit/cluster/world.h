@@ -163,7 +163,7 @@ struct world {
     uint8_t votes[WORLD_NODES_MAX + 1][WORLD_TERMS_MAX];
     struct world_created registry[WORLD_REGISTRY];
     uint32_t registry_count;
-    uint64_t elections, reads_served, config_changes, snapshots_installed, suspects_cleared;
+    uint64_t elections, reads_served, config_changes, snapshots_installed, suspects;
     char violation[512]; /* the first; empty: none */
 };
 
@@ -268,7 +268,16 @@ static inline struct raft_persist world_write_apply(struct world_node *node)
         disk->log[write->first + i] = write->entries[i];
     }
     if (write->count > 0) {
-        disk->last = write->first + write->count - 1;
+        uint64_t last = write->first + write->count - 1;
+        /* Nothing lies between an older log's end and entries that follow a snapshot, nor behind
+         * the last entry. */
+        for (uint64_t index = disk->last + 1; index < write->first; index++) {
+            disk->log[index].term = 0;
+        }
+        for (uint64_t index = last + 1; index <= disk->last; index++) {
+            disk->log[index].term = 0;
+        }
+        disk->last = last;
     }
     disk->commit = write->commit;
     struct raft_persist token = write->token;
@@ -286,7 +295,7 @@ static inline struct raft_persist world_write_apply(struct world_node *node)
 static inline void world_log_take(struct world *world, struct world_node *node,
                                   const struct raft_output *output)
 {
-    if (output->log_reset) {
+    if (output->snapshot_adopted) {
         node->last = output->log_reset_index;
         node->applied = node->wanted.meta.index;
         node->hash = node->wanted.hash;
@@ -615,6 +624,9 @@ static inline void world_boot_log(struct world *world, struct world_node *node)
     node->last = disk->snapshot.meta.index;
     for (uint64_t index = disk->first; index <= disk->last; index++) {
         const struct world_entry *content = &disk->log[index];
+        if (content->term == 0) {
+            continue;
+        }
         struct raft_entry entry = {
             .index = index, .term = content->term, .size = content->size, .kind = content->kind
         };
@@ -631,8 +643,12 @@ static inline void world_boot_log(struct world *world, struct world_node *node)
             index--;
             continue;
         }
-        if (outcome == RAFT_BOOT_CONFLICT || outcome == RAFT_BOOT_GAP) {
-            disk->last = index - 1;
+        if (outcome == RAFT_BOOT_CONFLICT) {
+            break; /* the first output resets the log on disk */
+        }
+        if (outcome == RAFT_BOOT_GAP || outcome == RAFT_BOOT_INVALID) {
+            world_fail(world, "node %u cannot read its log at %u", (unsigned)node->id,
+                       (unsigned)index);
             break;
         }
         if (outcome == RAFT_BOOT_OK) {

@@ -198,14 +198,14 @@ static inline void world_check_step(struct world *world, struct world_node *node
         raft_commit_index(node->raft) < node->seen_commit) {
         world_fail(world, "I5: term or commit of node %u went back", (unsigned)node->id);
     }
-    if (output->log_reset) {
+    if (output->snapshot_adopted) {
         if (output->log_reset_index > world->canon_count ||
             node->hash != world->canon_hash[output->log_reset_index]) {
             world_fail(world, "I4: node %u installed a snapshot of another history",
                        (unsigned)node->id);
         }
     }
-    uint64_t base = output->log_reset ? output->log_reset_index : node->seen_commit;
+    uint64_t base = output->snapshot_adopted ? output->log_reset_index : node->seen_commit;
     for (uint64_t index = base + 1; index <= output->commit_index; index++) {
         world_check_commit(world, node, index);
     }
