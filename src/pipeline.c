@@ -586,13 +586,24 @@ static void held_run(struct pipeline *pipeline)
     }
 }
 
+static bool barrier_is_over(const struct pipeline *pipeline)
+{
+    return pipeline->barrier != NULL && !shard_is_busy(pipeline->shard);
+}
+
+static bool log_hold_is_over(const struct pipeline *pipeline)
+{
+    return (pipeline->holds & HOLD_LOG) != 0 &&
+           aof_stats(pipeline->shard->aof).pending_bytes < AOF_PENDING_BYTES_MAX / 2;
+}
+
 void pipeline_resume(struct pipeline *pipeline)
 {
     struct shard *shard = pipeline->shard;
     if (pipeline->pause_until_ms != 0 && shard->now_ms >= pipeline->pause_until_ms) {
         pipeline_pause(pipeline, 0, false);
     }
-    if (pipeline->barrier != NULL && !shard_is_busy(shard)) {
+    if (barrier_is_over(pipeline)) {
         struct late_request *late = pipeline->barrier;
         pipeline->barrier = NULL;
         shard_propose_effects(shard, late->command, late->argc, late->argv, late->conn,
@@ -600,8 +611,7 @@ void pipeline_resume(struct pipeline *pipeline)
         late_request_free(late);
         set_hold(pipeline, HOLD_BARRIER, false);
     }
-    if ((pipeline->holds & HOLD_LOG) != 0 &&
-        aof_stats(shard->aof).pending_bytes < AOF_PENDING_BYTES_MAX / 2) {
+    if (log_hold_is_over(pipeline)) {
         set_hold(pipeline, HOLD_LOG, false);
     }
     held_run(pipeline);
@@ -615,6 +625,10 @@ void pipeline_pause(struct pipeline *pipeline, uint64_t until_ms, bool writes_on
 
 uint64_t pipeline_deadline_ms(const struct pipeline *pipeline)
 {
+    /* The log may drain within aof_flush, after this iteration's resume: no event will tell. */
+    if (barrier_is_over(pipeline) || log_hold_is_over(pipeline)) {
+        return 0;
+    }
     uint64_t deadline_ms = pipeline->pause_until_ms != 0 ? pipeline->pause_until_ms : UINT64_MAX;
     for (const struct waiting_answer *at = pipeline->waiting; at != NULL; at = at->next) {
         if (at->until_ms != 0 && at->until_ms < deadline_ms) {
