@@ -70,11 +70,15 @@ class Client:
         return replies
 
     def rest(self):
-        """Everything until the server closes the connection."""
+        """Everything until the server closes the connection, even when what it had not read made
+        the close a reset."""
+        pieces = []
         try:
-            return self.file.read()
-        except ConnectionResetError:
-            return b""
+            while piece := self.file.read1(1 << 20):
+                pieces.append(piece)
+        except ConnectionError:
+            pass
+        return b"".join(pieces)
 
     def close(self):
         self.file.close()
