@@ -29,7 +29,9 @@ static struct io *signal_io;
 
 static void print(FILE *to, const struct buffer *text)
 {
-    (void)fwrite(text->data, 1, text->size, to);
+    if (text->size > 0) { /* an empty buffer has no data to point at */
+        (void)fwrite(text->data, 1, text->size, to);
+    }
 }
 
 static void print_version(void)
@@ -49,7 +51,7 @@ int main(int argc, char **argv)
     int status = EXIT_SUCCESS;
     switch (outcome) {
     case CONFIG_SERVE:
-        (void)fwrite(config.warnings.data, 1, config.warnings.size, stderr);
+        print(stderr, &config.warnings);
         status = serve(&config);
         break;
     case CONFIG_CHECK:
