@@ -568,7 +568,9 @@ static struct late_request *held_take(struct pipeline *pipeline)
 /* Runs what was kept, in order, until something holds again. */
 static void held_run(struct pipeline *pipeline)
 {
-    while (pipeline->held_first != NULL && pipeline->holds == 0 && pipeline->pause_until_ms == 0) {
+    /* HOLD_KEPT only stops the reading: this is what ends it. */
+    while (pipeline->held_first != NULL && (pipeline->holds & ~(uint32_t)HOLD_KEPT) == 0 &&
+           pipeline->pause_until_ms == 0) {
         struct late_request *late = held_take(pipeline);
         struct staged staged = {
             .conn = late->conn,
