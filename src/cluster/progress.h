@@ -24,6 +24,7 @@ struct raft_progress {
     bool is_suspect;         /* it may have lost what it acknowledged: its match does not count */
     uint64_t boot;           /* the latest start of it that we heard from: older words are void */
     enum raft_vote vote;     /* while we are a (pre)candidate */
+    uint64_t probe_ms;       /* when the latest APPEND left */
     uint64_t match;          /* it has acknowledged, durably, everything up to here */
     uint64_t next;           /* the next index to send */
     uint64_t commit_sent;    /* the highest commit index it was told */

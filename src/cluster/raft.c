@@ -60,6 +60,7 @@ static void step_begin(struct raft *raft, const struct raft_input *input,
     ASSERT(raft->out == NULL);
     raft->out = output;
     raft->has_more_to_send = false;
+    raft->has_disk_moved = false;
     if (input->now_ms > raft->now_ms) {
         raft->now_ms = input->now_ms;
     }
@@ -270,6 +271,7 @@ static void step_persisted(struct raft *raft, struct raft_persist persist)
     }
     raft->persisted_id = persist.id;
     raft->persist_progress_ms = raft->now_ms;
+    raft->has_disk_moved = true;
     uint64_t index = persist.index;
     if (MUTANT(MUT_PERSIST_ABA)) {
         index = index < raft->log.last_index ? index : raft->log.last_index;

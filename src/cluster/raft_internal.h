@@ -57,6 +57,7 @@ struct raft {
     uint64_t hard_state_id;       /* term and voted_for are durable once persisted_id reaches it */
     uint64_t truncated_id;        /* the last output that cut the log: older ones prove nothing */
     uint64_t persist_progress_ms; /* when the disk last moved, or when waiting for it began */
+    bool has_disk_moved;          /* in this step */
     bool must_reset_log;          /* this step's output empties the log on disk behind the base */
     uint64_t emitted_term, emitted_vote; /* the hard state of the last output */
 

@@ -252,6 +252,7 @@ static bool send_append(struct raft *raft, uint32_t i, uint32_t entries_max)
     } else {
         progress->is_probing = progress->state == RAFT_PROGRESS_PROBE;
     }
+    progress->probe_ms = raft->now_ms;
     progress->commit_sent =
         max_u64(progress->commit_sent, min_u64(raft->commit_index, prev + count));
     return true;
@@ -355,7 +356,8 @@ void raft_on_heartbeat_response(struct raft *raft, const struct raft_message *me
     uint32_t i = (uint32_t)(progress - raft->progress);
     switch (progress->state) {
     case RAFT_PROGRESS_PROBE:
-        if (!MUTANT(MUT_PROBE_STUCK)) {
+        /* This heartbeat left after the probe, which has not been answered: again, then. */
+        if (message->sent_ms > progress->probe_ms && !MUTANT(MUT_PROBE_STUCK)) {
             progress->is_probing = false;
         }
         break;
@@ -482,8 +484,11 @@ void raft_acknowledge(struct raft *raft)
     if (!is_durable) {
         return;
     }
-    bool is_answer = raft->owes_ack && index == raft->verified_index;
-    if (index <= raft->acked_index && !is_answer) {
+    /* While writes are under way only the disk's progress is worth a message of its own. */
+    bool is_complete = index == raft->verified_index;
+    bool is_news = index > raft->acked_index && (is_complete || raft->has_disk_moved);
+    bool is_answer = raft->owes_ack && is_complete;
+    if (!is_news && !is_answer) {
         return;
     }
     if (raft->is_suspect && raft->suspect_target_index != 0 &&

@@ -5,24 +5,27 @@
 # raft_random_test catches it within SEEDS lives.  Prints one line each; fails if any survives, or
 # if the core without a bug does not pass.
 #
-#   tests/unit/cluster/mutants.sh [MUT_NAME ...]       SEEDS=n (default 4000)  CC=gcc|clang
+#   tests/unit/cluster/mutants.sh [MUT_NAME ...]       SEEDS=n (default 10000)  CC=gcc|clang
 set -eu -o pipefail
 cd "$(dirname "$0")/../../.."
 CC=${CC:-gcc}
-SEEDS=${SEEDS:-4000}
+SEEDS=${SEEDS:-10000}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
+mkdir "$out/src" "$out/unit" # a copy: nobody's edits change what is being tried
+cp -r src/base src/cluster "$out/src/"
+cp -r tests/unit/test.h tests/unit/cluster "$out/unit/"
 
-flags=(-std=gnu17 -O1 -D_GNU_SOURCE -DMINIDB_LIBC_MALLOC -Isrc -Itests/unit)
-base=(src/base/prng.c src/base/assert.c src/base/mem.c)
-all=$(grep -oh 'MUTANT(MUT_[A-Z_]*)' src/cluster/*.c | sed 's/MUTANT(\(.*\))/\1/' | sort -u)
+flags=(-std=gnu17 -O1 -D_GNU_SOURCE -DMINIDB_LIBC_MALLOC -I"$out/src" -I"$out/unit")
+base=("$out"/src/base/{prng,assert,mem}.c)
+all=$(grep -oh 'MUTANT(MUT_[A-Z_]*)' "$out"/src/cluster/*.c | sed 's/MUTANT(\(.*\))/\1/' | sort -u)
 [ $# -gt 0 ] && all="$*"
 
 build() { # name, flags...
     local name=$1
     shift
-    "$CC" "${flags[@]}" "$@" src/cluster/*.c "${base[@]}" \
-        tests/unit/cluster/raft_random_test.c -o "$out/$name"
+    "$CC" "${flags[@]}" "$@" "$out"/src/cluster/*.c "${base[@]}" \
+        "$out/unit/cluster/raft_random_test.c" -o "$out/$name"
 }
 
 run() { # name

@@ -10,7 +10,9 @@
  *   > start 1 | all      > crash 1 [writes that still reached the disk]
  *   > timeout 1          time moves to this node's next deadline, and it looks at its clock
  *   > tick 1 50          50 ms pass, and it looks       > elapse 50    nobody looks
- *   > deliver 1 2 [n]    messages from 1 to 2 (all, or the first n)     > drop 1 2
+ *   > deliver 1 2 [n|KIND]  messages from 1 to 2: all, the first n, those of a kind   > drop 1 2
+ *   > pass 100 [without=3] [hold=1]   100 ms pass for all in steps of 10, everything is delivered
+ *                        (but to and from 3) and written (but not by 1)
  *   > persist 1 [n]      its oldest writes complete     > settle [without=3,4]   all of it
  *   > propose 1 [n]      > read 1       > transfer 1 2       > members 1 1,2,3,4~   (~ learner)
  *   > compact 1 keep     > fetched 3    > fetch-fails 3      > quiet | loud
@@ -252,19 +254,27 @@ static void do_disk(struct script *script, char **words, uint32_t count)
     }
 }
 
+static bool is_chosen(const struct raft_message *message, uint64_t from, uint64_t to,
+                      const char *kind)
+{
+    return message->from == from && message->to == to &&
+           (kind == NULL || strcmp(kind, kind_name(message->kind)) == 0);
+}
+
+/* Only what is in flight now: answers wait for the next command. */
 static void do_deliver(struct script *script, char **words, uint32_t count, bool is_lost)
 {
     uint64_t from = number(words, count, 1, 0);
     uint64_t to = number(words, count, 2, 0);
-    uint64_t most = number(words, count, 3, UINT64_MAX);
+    bool is_kind = count > 3 && (words[3][0] < '0' || words[3][0] > '9');
+    uint64_t most = is_kind ? UINT64_MAX : number(words, count, 3, UINT64_MAX);
     struct world *world = script->world;
-    /* Only what is in flight now: answers wait for the next command. */
     struct world_flight *last = world->flights.previous;
     struct world_flight *flight = world->flights.next;
     for (uint64_t done = 0; done < most && flight != &world->flights;) {
         struct world_flight *next = flight->next;
         bool was_last = flight == last;
-        if (flight->message.from == from && flight->message.to == to) {
+        if (is_chosen(&flight->message, from, to, is_kind ? words[3] : NULL)) {
             if (is_lost) {
                 world_flight_free(world, flight);
             } else {
@@ -288,6 +298,18 @@ static uint32_t node_bits(const char *list)
         list = *end == ',' ? end + 1 : end;
     }
     return bits;
+}
+
+static void do_pass(struct script *script, uint64_t ms, uint32_t isolated, uint32_t held)
+{
+    struct world *world = script->world;
+    for (uint64_t passed = 0; passed < ms; passed += 10) {
+        world->now_us += 10 * 1000;
+        for (uint64_t id = 1; id <= world->nodes_count; id++) {
+            world_tick_now(world, id);
+        }
+        world_settle_parts(world, isolated, held);
+    }
 }
 
 static const char *result_name(enum raft_result result)
@@ -446,6 +468,9 @@ static bool run_command(struct script *script, char **words, uint32_t count)
         do_deliver(script, words, count, false);
     } else if (strcmp(name, "drop") == 0) {
         do_deliver(script, words, count, true);
+    } else if (strcmp(name, "pass") == 0) {
+        do_pass(script, number(words, count, 1, 0), node_bits(without),
+                node_bits(option(words, count, "hold=")));
     } else if (strcmp(name, "settle") == 0) {
         world_settle_without(script->world, node_bits(without));
     } else if (strcmp(name, "quiet") == 0 || strcmp(name, "loud") == 0) {

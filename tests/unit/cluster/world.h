@@ -825,14 +825,15 @@ static inline void world_drop(struct world *world, uint64_t from, uint64_t to)
     }
 }
 
-/* Delivers and persists until nothing moves; bounded.  Bits of `isolated` are nodes cut off. */
-static inline void world_settle_without(struct world *world, uint32_t isolated)
+/* Delivers and persists until nothing moves; bounded.  Bits of `isolated`: nodes cut off; of
+ * `held`: nodes whose disk stands still. */
+static inline void world_settle_parts(struct world *world, uint32_t isolated, uint32_t held)
 {
     for (unsigned round = 0; round < 10000; round++) {
         bool has_moved = false;
         for (uint64_t id = 1; id <= world->nodes_count; id++) {
             struct world_node *node = world_node(world, id);
-            if (node->is_up && node->writes != NULL) {
+            if (node->is_up && node->writes != NULL && (held >> id & 1) == 0) {
                 world_persist(world, id);
                 has_moved = true;
             }
@@ -852,6 +853,11 @@ static inline void world_settle_without(struct world *world, uint32_t isolated)
         }
     }
     world_fail(world, "messages never cease");
+}
+
+static inline void world_settle_without(struct world *world, uint32_t isolated)
+{
+    world_settle_parts(world, isolated, 0);
 }
 
 static inline void world_settle(struct world *world)
