@@ -164,6 +164,7 @@ static void pass_begin(struct conn *conn)
 {
     ASSERT(conn->server->in_pass == NULL);
     conn->server->in_pass = conn;
+    conn->server->taken_count = 0;
     conn->is_in_pass = true;
 }
 
@@ -178,6 +179,8 @@ void conn_resume(struct conn *conn)
     if (!conn->is_ended) {
         io_recv_resume(server->io, conn->socket);
     }
+    conn->fresh = (struct slice){ 0 };
+    conn->fresh_uncopied = NULL;
     pass_begin(conn);
 }
 
@@ -201,6 +204,7 @@ bool conn_receive(struct conn *conn, struct slice data)
         return false;
     }
     conn->fresh = data;
+    conn->fresh_uncopied = data.data;
     pass_begin(conn);
     return true;
 }
@@ -208,10 +212,12 @@ bool conn_receive(struct conn *conn, struct slice data)
 /* ── requests ────────────────────────────────────────────────────────────────────────────────── */
 
 static bool may_parse(struct conn *conn);
-static enum parse_result parse_next(struct conn *conn, struct request *out_request,
-                                    size_t *out_consumed);
+static struct slice unparsed(const struct conn *conn);
+static enum parse_result parse_next(struct conn *conn, struct slice input,
+                                    struct request *out_request, size_t *out_consumed);
 static void consume(struct conn *conn, size_t count);
 static bool top_up(struct conn *conn);
+static void note_taken(struct server *server, const char *begin);
 static void answer_malformed(struct conn *conn);
 
 bool conn_next_request(struct conn *conn, struct request *out_request)
@@ -220,8 +226,10 @@ bool conn_next_request(struct conn *conn, struct request *out_request)
     conn->may_have_more = false;
     while (LIKELY(may_parse(conn))) {
         size_t consumed = 0;
-        switch (parse_next(conn, out_request, &consumed)) {
+        struct slice input = unparsed(conn);
+        switch (parse_next(conn, input, out_request, &consumed)) {
         case PARSE_REQUEST:
+            note_taken(conn->server, input.data);
             consume(conn, consumed);
             conn->in_hand += 1;
             conn->info.commands += 1;
@@ -268,13 +276,17 @@ static bool may_parse(struct conn *conn)
     return !conn->is_closing;
 }
 
-static enum parse_result parse_next(struct conn *conn, struct request *out_request,
-                                    size_t *out_consumed)
+static struct slice unparsed(const struct conn *conn)
 {
-    struct slice input = conn->fresh;
     if (UNLIKELY(conn->input.size > conn->input_at)) {
-        input = slice_make(conn->input.data + conn->input_at, conn->input.size - conn->input_at);
+        return slice_make(conn->input.data + conn->input_at, conn->input.size - conn->input_at);
     }
+    return conn->fresh;
+}
+
+static enum parse_result parse_next(struct conn *conn, struct slice input,
+                                    struct request *out_request, size_t *out_consumed)
+{
     if (input.size == 0) {
         return PARSE_MORE;
     }
@@ -304,6 +316,7 @@ static void consume(struct conn *conn, size_t count)
         /* All that is left was copied from `fresh`: go on there. */
         conn->fresh.data -= left;
         conn->fresh.size += left;
+        conn->fresh_uncopied -= left;
         conn->input.size -= left;
     }
 }
@@ -322,8 +335,61 @@ static bool top_up(struct conn *conn)
     conn->input_copied += piece;
     conn->fresh.data += piece;
     conn->fresh.size -= piece;
+    conn->fresh_uncopied += piece;
     return true;
 }
+
+/* ── giving requests back ────────────────────────────────────────────────────────────────────── */
+
+static void note_taken(struct server *server, const char *begin)
+{
+    server->taken[server->taken_count++ % PIPELINE_BATCH] = begin;
+}
+
+bool conn_is_full(const struct conn *conn)
+{
+    return conn_queued_bytes(conn) >= CONN_OUTPUT_PAUSE_BYTES;
+}
+
+static void fresh_rewind(struct conn *conn, const char *to)
+{
+    if (conn->fresh.data != to) {
+        conn->fresh.size += (size_t)(conn->fresh.data - to);
+        conn->fresh.data = to;
+    }
+}
+
+void conn_untake(struct conn *conn, uint32_t count)
+{
+    struct server *server = conn->server;
+    ASSERT(server->in_pass == conn);
+    ASSERT(count <= conn->in_hand);
+    ASSERT(count <= PIPELINE_BATCH);
+    if (count == 0) {
+        return;
+    }
+    server->taken_count -= count;
+    conn->in_hand -= count;
+    conn->info.commands -= count;
+    const char *begin = server->taken[server->taken_count % PIPELINE_BATCH];
+    size_t offset = (uintptr_t)begin - (uintptr_t)conn->input.data;
+    if (conn->input.size > 0 && offset < conn->input.size) {
+        conn->input_at = offset;
+        fresh_rewind(conn, conn->fresh_uncopied);
+    } else {
+        fresh_rewind(conn, begin);
+    }
+    /* What the parser has seen behind them is read again. */
+    conn->malformed = MALFORMED_NOT;
+    conn->may_have_more = true;
+    if (conn->is_json) {
+        json_parser_init(&conn->json);
+    } else {
+        resp_parser_deinit(&conn->resp);
+    }
+}
+
+/* ── the end of a pass ───────────────────────────────────────────────────────────────────────── */
 
 static void answer_malformed(struct conn *conn)
 {

@@ -29,6 +29,7 @@
 #pragma once
 
 #include "base/arena.h"
+#include "base/limits.h"
 #include "io/io.h"
 #include "network/protocol_json.h"
 #include "network/protocol_resp.h"
@@ -40,7 +41,7 @@ enum {
     SPARE_BYTES = 16 << 10,     /* a fresh output buffer, while there are spares */
     CROWDED_BYTES = 1 << 10,    /* a fresh one when more connections answer than that */
     SPARE_BYTES_MAX = 64 << 10, /* larger ones are given back to the heap */
-    SLOTS_FIRST = 64,           /* slots of a connection that defers; doubled on demand */
+    SLOTS_FIRST = 16,           /* slots of a connection that defers; doubled on demand */
 };
 
 /* The place of one deferred answer. */
@@ -92,14 +93,15 @@ struct conn {
     bool is_send_blocked; /* IO_EVENT_SEND_READY will come */
 
     /* input */
-    struct slice fresh;        /* borrowed: not yet parsed bytes of this pass */
-    struct buffer input;       /* owned */
-    size_t input_at;           /* bytes of `input` parsed in this pass */
-    size_t input_copied;       /* of the last bytes of `input`: came from `fresh` */
-    uint32_t in_hand;          /* requests handed out and not yet answered or deferred */
-    bool may_have_more;        /* the last conn_next_request found one */
-    enum malformed malformed;  /* what the parser's error text is about */
-    struct slice malformed_id; /* JSON id to echo; lies in the arena */
+    struct slice fresh;         /* borrowed: not yet parsed bytes of this pass */
+    const char *fresh_uncopied; /* the first byte of `fresh` that was not copied to `input` */
+    struct buffer input;        /* owned */
+    size_t input_at;            /* bytes of `input` parsed in this pass */
+    size_t input_copied;        /* of the last bytes of `input`: came from `fresh` */
+    uint32_t in_hand;           /* requests handed out and not yet answered or deferred */
+    bool may_have_more;         /* the last conn_next_request found one */
+    enum malformed malformed;   /* what the parser's error text is about */
+    struct slice malformed_id;  /* JSON id to echo; lies in the arena */
     union {
         struct resp_parser resp;
         struct json_parser json;
@@ -139,7 +141,9 @@ struct server {
     uint32_t buckets_count;     /* a power of two */
 
     struct conn *in_pass;
-    struct arena arena; /* of the pass: arguments */
+    struct arena arena;                /* of the pass: arguments */
+    const char *taken[PIPELINE_BATCH]; /* of the pass: where the last requests begin; a ring */
+    uint32_t taken_count;
 
     struct reply reply;       /* the one answer being written */
     struct conn *reply_conn;  /* NULL: none is being written */

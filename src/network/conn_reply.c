@@ -101,6 +101,18 @@ static size_t answer_end(struct conn *conn, bool is_silent)
     return reply->out->size - reply->start;
 }
 
+/* The last step of an answer: the connection may be gone behind it. */
+static void answer_settle(struct conn *conn)
+{
+    uint64_t limit = conn->server->options.output_limit_bytes;
+    if (UNLIKELY(limit > 0 && conn->socket != NULL && conn_queued_bytes(conn) > limit)) {
+        conn->server->stats.output_closed += 1;
+        conn_kill(conn);
+        return;
+    }
+    conn_release(conn);
+}
+
 static enum protocol conn_protocol(const struct conn *conn)
 {
     ASSERT(conn->info.protocol != PROTOCOL_UNKNOWN);
@@ -138,7 +150,7 @@ void conn_reply_end(struct conn *conn)
     } else {
         conn_mark_dirty(conn);
     }
-    conn_release(conn);
+    answer_settle(conn);
 }
 
 /* ── deferring ───────────────────────────────────────────────────────────────────────────────── */
@@ -242,7 +254,7 @@ void conn_deferred_end(struct conn *conn, uint64_t ticket)
     if (UNLIKELY(conn->is_blocked)) {
         conn_unblock(conn);
     }
-    conn_release(conn);
+    answer_settle(conn);
 }
 
 uint32_t conn_owed(const struct conn *conn)

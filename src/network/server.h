@@ -82,6 +82,11 @@ void server_stop_accepting(struct server *server);
  * be taken before the first is answered; they must be answered or deferred in the order taken.
  * After false it may be called again: answers can make way for more. */
 bool conn_next_request(struct conn *conn, struct request *out_request);
+/* True when so much output waits that no further request should run: give back what was taken. */
+bool conn_is_full(const struct conn *conn);
+/* Gives back the last `count` requests taken (at most PIPELINE_BATCH, none of them answered or
+ * deferred).  They are handed out again when the connection has drained. */
+void conn_untake(struct conn *conn, uint32_t count);
 /* Call after the last conn_next_request of a pass. */
 void conn_input_end(struct conn *conn);
 

@@ -120,6 +120,8 @@ struct world {
     struct later laters[LATERS_MAX];
     unsigned laters_count;
     unsigned requests;
+    struct prng *untakes; /* gives requests back at random; NULL: only when it must */
+    unsigned untaken;
     unsigned batch;       /* requests taken before the first is answered */
     bool is_single_batch; /* a pass takes one batch only, and leaves the rest where it is */
 };
@@ -241,13 +243,20 @@ static void serve(struct world *world, struct conn *conn)
         count = 0;
         while (count < world->batch && conn_next_request(conn, &batch[count])) {
             bool is_data = slice_equal(batch[count].argv[0], slice_from("NOW")) ||
-                           slice_equal(batch[count].argv[0], slice_from("LATER"));
+                           slice_equal(batch[count].argv[0], slice_from("LATER")) ||
+                           slice_equal(batch[count].argv[0], slice_from("BIG"));
             count++;
             if (!is_data) {
                 break; /* what follows may depend on it */
             }
         }
         for (unsigned i = 0; i < count; i++) {
+            if (conn_is_full(conn) ||
+                (world->untakes != NULL && prng_chance(world->untakes, 1, 50))) {
+                conn_untake(conn, count - i);
+                world->untaken += count - i;
+                break;
+            }
             serve_one(world, conn, &batch[i]);
         }
     } while (count > 0 && !world->is_single_batch);
