@@ -61,7 +61,7 @@ const struct kv_stats *kv_stats(const struct kv *kv)
 
 void kv_prefetch_bucket(const struct kv *kv, uint64_t hash)
 {
-    const struct kv_segment *segment = &kv->table.segments[kv_directory_index(&kv->table, hash)];
+    const struct kv_segment *segment = kv_table_segment(&kv->table, hash);
     __builtin_prefetch(kv_segment_bucket(segment, kv_home(hash, segment)));
 }
 

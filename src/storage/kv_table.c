@@ -36,9 +36,11 @@ struct loose {
     uint32_t capacity;
 };
 
-static void segment_reset(struct kv_segment *segment, unsigned depth);
+static struct kv_segment *segment_new(struct kv_table *table, unsigned depth);
+static void segment_free(struct kv_table *table, struct kv_segment *segment);
+static uint32_t segment_span(const struct kv_table *table, const struct kv_segment *segment);
 static void segment_shape(struct kv_table *table, struct kv_segment *segment, unsigned size);
-static void segment_release(struct kv_table *table, struct kv_segment *segment);
+static void segment_drop_beyond(struct kv_table *table, struct kv_segment *segment);
 static bool segment_place(struct kv_segment *segment, unsigned fingerprint, uint64_t word);
 static bool segment_make_room(struct kv_segment *segment, unsigned at);
 static void home_forget(struct kv_segment *segment, uint64_t hash, const struct kv_bucket *bucket);
@@ -46,34 +48,35 @@ static uint32_t segment_buckets(const struct kv_segment *segment);
 static unsigned size_for(uint64_t count);
 
 static uint32_t segment_first(const struct kv_table *table, uint64_t hash);
-static void directory_set(struct kv_table *table, uint32_t first, const struct kv_segment *segment);
+static void directory_set(struct kv_table *table, uint32_t first, struct kv_segment *segment);
 static void directory_double(struct kv_table *table);
 static void directory_halve(struct kv_table *table);
 
 static void table_grow(struct kv_table *table, uint64_t hash);
 static bool table_may_split(const struct kv_table *table, const struct kv_segment *segment);
 static void table_split(struct kv_table *table, uint64_t hash);
-static void table_resize(struct kv_table *table, uint32_t first, unsigned size);
+static void table_resize(struct kv_table *table, struct kv_segment *segment, unsigned size);
 static void table_shrink(struct kv_table *table, uint64_t hash);
 static bool table_merge(struct kv_table *table, uint32_t first);
 
 void kv_table_init(struct kv_table *table, uint64_t seed, uint64_t *memory_bytes)
 {
     *table = (struct kv_table){ .seed = seed, .memory_bytes = memory_bytes, .deepest = 1 };
-    table->segments = mem_alloc(sizeof(struct kv_segment));
-    segment_reset(&table->segments[0], /* depth= */ 0);
-    *memory_bytes += sizeof(struct kv_segment);
+    table->directory = mem_alloc(sizeof(*table->directory));
+    table->directory[0] = segment_new(table, /* depth= */ 0);
+    *memory_bytes += sizeof(*table->directory);
 }
 
 void kv_table_deinit(struct kv_table *table)
 {
     uint32_t places = UINT32_C(1) << table->depth;
-    for (uint32_t i = 0; i < places;
-         i += UINT32_C(1) << (table->depth - table->segments[i].depth)) {
-        segment_release(table, &table->segments[i]);
+    for (uint32_t i = 0; i < places;) {
+        uint32_t span = segment_span(table, table->directory[i]);
+        segment_free(table, table->directory[i]);
+        i += span;
     }
-    mem_free_sized(table->segments, places * sizeof(struct kv_segment));
-    *table->memory_bytes -= places * sizeof(struct kv_segment);
+    mem_free_sized(table->directory, places * sizeof(*table->directory));
+    *table->memory_bytes -= places * sizeof(*table->directory);
     *table = (struct kv_table){ 0 };
 }
 
@@ -81,7 +84,7 @@ void kv_table_insert(struct kv_table *table, uint64_t hash, struct kv_entry *ent
 {
     ASSERT(hash == kv_hash_of(table, entry));
     for (;;) {
-        struct kv_segment *segment = &table->segments[segment_first(table, hash)];
+        struct kv_segment *segment = kv_table_segment(table, hash);
         uint64_t word = kv_tag(hash, segment->depth) << 48 | (uint64_t)(uintptr_t)entry;
         if (segment_place(segment, kv_fingerprint(hash), word)) {
             segment->count += 1;
@@ -142,7 +145,7 @@ static bool bucket_prefetch(const struct kv_bucket *bucket, unsigned fingerprint
 
 void kv_table_prefetch(const struct kv_table *table, uint64_t hash)
 {
-    const struct kv_segment *segment = &table->segments[kv_directory_index(table, hash)];
+    const struct kv_segment *segment = kv_table_segment(table, hash);
     unsigned home = kv_home(hash, segment);
     unsigned fingerprint = kv_fingerprint(hash);
     uint64_t tag = kv_tag(hash, segment->depth);
@@ -162,7 +165,7 @@ void kv_table_prefetch(const struct kv_table *table, uint64_t hash)
 
 void kv_table_remove(struct kv_table *table, struct kv_place place, uint64_t hash)
 {
-    struct kv_segment *segment = &table->segments[segment_first(table, hash)];
+    struct kv_segment *segment = kv_table_segment(table, hash);
     struct kv_bucket *home = kv_segment_bucket(segment, kv_home(hash, segment));
     struct kv_bucket *bucket = place.bucket;
     ASSERT(segment->count > 0);
@@ -191,10 +194,21 @@ static void segment_set_block(struct kv_segment *segment, uint32_t i, const void
     memcpy(segment->blocks[i], &pointer, sizeof(segment->blocks[i]));
 }
 
-static void segment_reset(struct kv_segment *segment, unsigned depth)
+static struct kv_segment *segment_new(struct kv_table *table, unsigned depth)
 {
+    struct kv_segment *segment = mem_alloc(sizeof(*segment));
     *segment = (struct kv_segment){ .depth = (uint8_t)depth, .homes = 1 };
     segment_set_block(segment, 0, &no_bucket);
+    *table->memory_bytes += sizeof(*segment);
+    return segment;
+}
+
+static void segment_free(struct kv_table *table, struct kv_segment *segment)
+{
+    segment_drop_beyond(table, segment);
+    segment_shape(table, segment, 0);
+    mem_free_sized(segment, sizeof(*segment));
+    *table->memory_bytes -= sizeof(*segment);
 }
 
 /* Buckets of the segment proper. */
@@ -252,7 +266,8 @@ static void segment_shape(struct kv_table *table, struct kv_segment *segment, un
     segment->size = (uint8_t)size;
     segment->count = 0;
     if (size == 0) {
-        segment_reset(segment, segment->depth);
+        segment->homes = 1;
+        segment_set_block(segment, 0, &no_bucket);
     }
 }
 
@@ -282,12 +297,6 @@ static void segment_drop_beyond(struct kv_table *table, struct kv_segment *segme
         *table->memory_bytes -= bytes;
         segment->beyond = NULL;
     }
-}
-
-static void segment_release(struct kv_table *table, struct kv_segment *segment)
-{
-    segment_drop_beyond(table, segment);
-    segment_shape(table, segment, 0);
 }
 
 /* The smallest size that `count` entries fill to at most seven eighths. */
@@ -543,24 +552,24 @@ static uint32_t segment_span(const struct kv_table *table, const struct kv_segme
 static uint32_t segment_first(const struct kv_table *table, uint64_t hash)
 {
     uint32_t place = kv_directory_index(table, hash);
-    return place & ~(segment_span(table, &table->segments[place]) - 1);
+    return place & ~(segment_span(table, table->directory[place]) - 1);
 }
 
-static void directory_set(struct kv_table *table, uint32_t first, const struct kv_segment *segment)
+static void directory_set(struct kv_table *table, uint32_t first, struct kv_segment *segment)
 {
     uint32_t span = segment_span(table, segment);
     ASSERT(first % span == 0);
     for (uint32_t i = 0; i < span; i++) {
-        table->segments[first + i] = *segment;
+        table->directory[first + i] = segment;
     }
 }
 
-static void directory_replace(struct kv_table *table, struct kv_segment *segments, unsigned depth)
+static void directory_replace(struct kv_table *table, struct kv_segment **directory, unsigned depth)
 {
-    size_t old_bytes = sizeof(struct kv_segment) << table->depth;
-    mem_free_sized(table->segments, old_bytes);
-    *table->memory_bytes += (sizeof(struct kv_segment) << depth) - old_bytes;
-    table->segments = segments;
+    size_t old_bytes = sizeof(*directory) << table->depth;
+    mem_free_sized(table->directory, old_bytes);
+    *table->memory_bytes += (sizeof(*directory) << depth) - old_bytes;
+    table->directory = directory;
     table->depth = (uint8_t)depth;
 }
 
@@ -568,12 +577,12 @@ static void directory_double(struct kv_table *table)
 {
     ASSERT(table->depth < KV_DEPTH_MAX);
     uint32_t places = UINT32_C(1) << table->depth;
-    struct kv_segment *segments = mem_alloc(sizeof(struct kv_segment) * places * 2);
+    struct kv_segment **directory = mem_alloc(sizeof(*directory) * places * 2);
     for (uint32_t i = 0; i < places; i++) {
-        segments[2 * i] = table->segments[i];
-        segments[2 * i + 1] = table->segments[i];
+        directory[2 * i] = table->directory[i];
+        directory[2 * i + 1] = table->directory[i];
     }
-    directory_replace(table, segments, table->depth + 1u);
+    directory_replace(table, directory, table->depth + 1u);
     table->deepest = 0;
 }
 
@@ -582,13 +591,13 @@ static void directory_halve(struct kv_table *table)
     ASSERT(table->depth > 0);
     ASSERT(table->deepest == 0);
     uint32_t places = UINT32_C(1) << (table->depth - 1);
-    struct kv_segment *segments = mem_alloc(sizeof(struct kv_segment) * places);
+    struct kv_segment **directory = mem_alloc(sizeof(*directory) * places);
     for (uint32_t i = 0; i < places; i++) {
-        segments[i] = table->segments[2 * i];
+        directory[i] = table->directory[2 * i];
     }
-    directory_replace(table, segments, table->depth - 1u);
+    directory_replace(table, directory, table->depth - 1u);
     for (uint32_t i = 0; i < places; i++) {
-        table->deepest += segments[i].depth == table->depth;
+        table->deepest += directory[i]->depth == table->depth;
     }
 }
 
@@ -597,15 +606,13 @@ static void directory_halve(struct kv_table *table)
 /* Makes room in the segment that `hash` belongs to. */
 static void table_grow(struct kv_table *table, uint64_t hash)
 {
-    uint32_t first = segment_first(table, hash);
-    struct kv_segment segment = table->segments[first];
-    if (segment.size < SIZE_FULL) {
-        table_resize(table, first, segment.size + 1u);
-    } else if (table_may_split(table, &segment)) {
+    struct kv_segment *segment = kv_table_segment(table, hash);
+    if (segment->size < SIZE_FULL) {
+        table_resize(table, segment, segment->size + 1u);
+    } else if (table_may_split(table, segment)) {
         table_split(table, hash);
     } else {
-        segment_extend(table, &segment);
-        directory_set(table, first, &segment);
+        segment_extend(table, segment);
     }
 }
 
@@ -621,36 +628,32 @@ static bool table_may_split(const struct kv_table *table, const struct kv_segmen
 
 static void table_split(struct kv_table *table, uint64_t hash)
 {
-    if (table->segments[segment_first(table, hash)].depth == table->depth) {
+    struct kv_segment *left = kv_table_segment(table, hash);
+    if (left->depth == table->depth) {
         directory_double(table);
     }
     uint32_t first = segment_first(table, hash);
-    struct kv_segment left = table->segments[first];
-    struct kv_segment right;
-    unsigned depth = left.depth + 1u;
+    unsigned depth = left->depth + 1u;
+    struct kv_segment *right = segment_new(table, depth);
     struct loose loose[2];
-    loose_init(&loose[0], left.count);
-    loose_init(&loose[1], left.count);
-    segment_take(table, &left, /* prefix= */ 0, depth, &loose[0], &loose[1]);
-    left.depth = (uint8_t)depth;
-    segment_reset(&right, depth);
-    segment_put(table, &left, size_for(loose[0].count), &loose[0]);
-    segment_put(table, &right, size_for(loose[1].count), &loose[1]);
-    directory_set(table, first, &left);
-    directory_set(table, first + segment_span(table, &left), &right);
+    loose_init(&loose[0], left->count);
+    loose_init(&loose[1], left->count);
+    segment_take(table, left, /* prefix= */ 0, depth, &loose[0], &loose[1]);
+    left->depth = (uint8_t)depth;
+    segment_put(table, left, size_for(loose[0].count), &loose[0]);
+    segment_put(table, right, size_for(loose[1].count), &loose[1]);
+    directory_set(table, first + segment_span(table, left), right);
     table->deepest += depth == table->depth ? 2 : 0;
     loose_deinit(&loose[0]);
     loose_deinit(&loose[1]);
 }
 
-static void table_resize(struct kv_table *table, uint32_t first, unsigned size)
+static void table_resize(struct kv_table *table, struct kv_segment *segment, unsigned size)
 {
-    struct kv_segment segment = table->segments[first];
     struct loose loose;
-    loose_init(&loose, segment.count);
-    segment_take(table, &segment, /* prefix= */ 0, segment.depth, &loose, NULL);
-    segment_put(table, &segment, size, &loose);
-    directory_set(table, first, &segment);
+    loose_init(&loose, segment->count);
+    segment_take(table, segment, /* prefix= */ 0, segment->depth, &loose, NULL);
+    segment_put(table, segment, size, &loose);
     loose_deinit(&loose);
 }
 
@@ -660,13 +663,12 @@ static void table_resize(struct kv_table *table, uint32_t first, unsigned size)
  * it gets smaller, and buddies that together fill half a segment become one. */
 static void table_shrink(struct kv_table *table, uint64_t hash)
 {
-    uint32_t first = segment_first(table, hash);
-    const struct kv_segment *segment = &table->segments[first];
+    struct kv_segment *segment = kv_table_segment(table, hash);
     uint64_t capacity = (uint64_t)segment_all_buckets(segment) * KV_BUCKET_SLOTS;
     unsigned size = size_for(segment->count);
     bool would_shrink = size < segment->size || segment->beyond != NULL;
     if (segment->count * UINT64_C(5) <= capacity * 2 && would_shrink) {
-        table_resize(table, first, size);
+        table_resize(table, segment, size);
     }
     while (table_merge(table, segment_first(table, hash))) {
     }
@@ -678,26 +680,26 @@ static void table_shrink(struct kv_table *table, uint64_t hash)
 /* Merges the segment with its buddy if both are alike deep and hold little. */
 static bool table_merge(struct kv_table *table, uint32_t first)
 {
-    struct kv_segment one = table->segments[first];
-    if (one.depth == 0) {
+    struct kv_segment *one = table->directory[first];
+    if (one->depth == 0) {
         return false;
     }
-    uint32_t span = segment_span(table, &one);
-    struct kv_segment two = table->segments[first ^ span];
-    if (two.depth != one.depth || one.count + two.count > MERGE_MAX) {
+    uint32_t span = segment_span(table, one);
+    struct kv_segment *two = table->directory[first ^ span];
+    if (two->depth != one->depth || one->count + two->count > MERGE_MAX) {
         return false;
     }
-    unsigned up = (unsigned)table->depth - one.depth;
-    unsigned depth = one.depth - 1u;
+    unsigned up = (unsigned)table->depth - one->depth;
+    unsigned depth = one->depth - 1u;
     struct loose loose;
-    loose_init(&loose, one.count + two.count);
-    segment_take(table, &one, first >> up, depth, &loose, NULL);
-    segment_take(table, &two, (first ^ span) >> up, depth, &loose, NULL);
-    segment_release(table, &two);
-    table->deepest -= one.depth == table->depth ? 2 : 0;
-    one.depth = (uint8_t)depth;
-    segment_put(table, &one, size_for(loose.count), &loose);
-    directory_set(table, first & ~span, &one);
+    loose_init(&loose, one->count + two->count);
+    segment_take(table, one, first >> up, depth, &loose, NULL);
+    segment_take(table, two, (first ^ span) >> up, depth, &loose, NULL);
+    segment_free(table, two);
+    table->deepest -= one->depth == table->depth ? 2 : 0;
+    one->depth = (uint8_t)depth;
+    segment_put(table, one, size_for(loose.count), &loose);
+    directory_set(table, first & ~span, one);
     loose_deinit(&loose);
     return true;
 }
@@ -722,12 +724,12 @@ uint32_t kv_table_drain(struct kv_table *table, struct kv_entry **out, uint32_t 
     uint32_t places = UINT32_C(1) << table->depth;
     while (taken < max && table->count > 0) {
         uint32_t place = places - 1 - table->drain_place;
-        place &= ~(segment_span(table, &table->segments[place]) - 1);
-        struct kv_segment *segment = &table->segments[place];
+        struct kv_segment *segment = table->directory[place];
         if (segment->count == 0) {
             table->drain_place += segment_span(table, segment);
             table->drain_bucket = 0;
-            segment_release(table, segment);
+            segment_drop_beyond(table, segment);
+            segment_shape(table, segment, 0);
             continue;
         }
         struct kv_bucket *bucket = segment_any_bucket(segment, table->drain_bucket);
@@ -766,7 +768,7 @@ static void verify_slot(const struct kv_table *table, const struct kv_segment *s
 
 static void verify_segment(const struct kv_table *table, uint32_t first)
 {
-    const struct kv_segment *segment = &table->segments[first];
+    const struct kv_segment *segment = table->directory[first];
     unsigned metas[KV_HOMES_MAX] = { 0 };
     uint32_t count = 0;
     uint32_t buckets = segment_all_buckets(segment);
@@ -791,15 +793,11 @@ void kv_table_verify(const struct kv_table *table)
     uint32_t deepest = 0;
     uint32_t places = UINT32_C(1) << table->depth;
     for (uint32_t first = 0; first < places;) {
-        const struct kv_segment *segment = &table->segments[first];
+        const struct kv_segment *segment = table->directory[first];
         ASSERT(segment->depth <= table->depth);
         uint32_t span = segment_span(table, segment);
         for (uint32_t i = 1; i < span; i++) {
-            const struct kv_segment *copy = &table->segments[first + i];
-            ASSERT(memcmp(copy->blocks, segment->blocks, sizeof(copy->blocks)) == 0);
-            ASSERT(copy->beyond == segment->beyond);
-            ASSERT(copy->depth == segment->depth);
-            ASSERT(copy->homes == segment->homes);
+            ASSERT(table->directory[first + i] == segment);
         }
         verify_segment(table, first);
         count += segment->count;

@@ -23,9 +23,9 @@
  * merge with their buddy.  Keys that no split can separate (equal hashes) go to stash buckets
  * beyond the segment proper: slow for those keys, never wrong.
  *
- * The buckets stand in blocks of eight, and a directory place (one cache line) points to the blocks
- * of its segment.  So a growing segment adds a block and keeps the others: all memory is of one
- * size, and what one segment gives back the next one takes, without holes in between.
+ * The buckets stand in blocks of eight, to which the segment (one cache line) points.  So a growing
+ * segment adds a block and keeps the others: all memory is of one size, and what one segment gives
+ * back the next one takes, without holes in between.
  *
  * The table does not own the entries.  Read next: kv_table.c, kv_walk.h.
  */
@@ -56,18 +56,18 @@ struct kv_bucket {
 struct kv_segment {
     char blocks[KV_BLOCKS_MAX][6]; /* 48-bit pointers; the first is always valid */
     struct kv_bucket *beyond;      /* 1 << beyond_bits more stash buckets, or NULL; owned */
-    uint32_t count;                /* entries; kept in the first of the segment's places */
+    uint32_t count;                /* entries */
     uint8_t depth;                 /* local depth */
     uint8_t homes;                 /* home buckets: 1..KV_HOMES_MAX; stash buckets follow */
     uint8_t size;                  /* step of growth: kv_table.c says how many buckets */
     uint8_t beyond_bits;
 };
 
-_Static_assert(sizeof(struct kv_segment) == 64, "a directory place is a cache line");
+_Static_assert(sizeof(struct kv_segment) == 64, "a segment is described by a cache line");
 
 struct kv_table {
-    struct kv_segment *segments; /* the directory: 1 << depth places */
-    uint64_t seed;               /* of the hash */
+    struct kv_segment **directory; /* 1 << depth places; segments owned */
+    uint64_t seed;                 /* of the hash */
     uint64_t count;
     uint64_t *memory_bytes; /* where the memory is accounted; not owned */
     uint32_t deepest;       /* segments whose local depth is `depth` */
@@ -101,6 +101,11 @@ void kv_table_verify(const struct kv_table *table);
 static inline uint32_t kv_directory_index(const struct kv_table *table, uint64_t hash)
 {
     return (uint32_t)(hash >> 1 >> (63 - table->depth));
+}
+
+static inline struct kv_segment *kv_table_segment(const struct kv_table *table, uint64_t hash)
+{
+    return table->directory[kv_directory_index(table, hash)];
 }
 
 /* The tag of a hash in a segment of local depth `depth`. */
@@ -209,7 +214,7 @@ struct kv_place kv_table_find_displaced(const struct kv_segment *segment, struct
 static inline struct kv_place kv_table_find(const struct kv_table *table, struct slice key,
                                             uint64_t hash)
 {
-    const struct kv_segment *segment = &table->segments[kv_directory_index(table, hash)];
+    const struct kv_segment *segment = kv_table_segment(table, hash);
     struct kv_bucket *bucket = kv_segment_bucket(segment, kv_home(hash, segment));
     int slot = kv_bucket_find(bucket, key, kv_fingerprint(hash), kv_tag(hash, segment->depth));
     if (LIKELY(slot >= 0)) {

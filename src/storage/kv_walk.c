@@ -87,7 +87,7 @@ static bool walk_load(struct kv_walk *walk)
 /* Fetches the entries of the home that comes next, while the caller is busy with this one. */
 static void home_prefetch(const struct kv_table *table, uint64_t hash)
 {
-    const struct kv_segment *segment = &table->segments[kv_directory_index(table, hash)];
+    const struct kv_segment *segment = kv_table_segment(table, hash);
     const struct kv_bucket *bucket = kv_segment_bucket(segment, kv_home(hash, segment));
     for (unsigned slot = 0; slot < KV_BUCKET_SLOTS; slot++) {
         __builtin_prefetch(kv_slot_entry(bucket->slots[slot]));
@@ -97,7 +97,7 @@ static void home_prefetch(const struct kv_table *table, uint64_t hash)
 /* The first hash behind the home that `hash` belongs to; false when that was the last home. */
 static bool home_end(const struct kv_table *table, uint64_t hash, uint64_t *out_next)
 {
-    const struct kv_segment *segment = &table->segments[kv_directory_index(table, hash)];
+    const struct kv_segment *segment = kv_table_segment(table, hash);
     unsigned depth = segment->depth;
     uint64_t home = segment->count == 0 && segment->size == 0 ? 0 : kv_home(hash, segment);
     uint64_t bits = (((home + 1) << KV_HOME_BITS) + segment->homes - 1) / segment->homes;
@@ -115,7 +115,7 @@ static void walk_gather(struct kv_walk *walk, uint64_t low, uint64_t high)
 {
     const struct kv_table *table = walk->table;
     struct gather gather = { .low = low, .high = high };
-    gather.segment = &table->segments[kv_directory_index(table, low)];
+    gather.segment = kv_table_segment(table, low);
     gather.home = kv_home(low, gather.segment);
     unsigned depth = gather.segment->depth;
     gather.tag_low = kv_tag(low, depth);
