@@ -709,18 +709,38 @@ static bool pair_set(struct config *copy, const struct slice *pair, bool *seen,
     return true;
 }
 
-static void changes_find(const struct config *before, const struct config *after,
-                         struct config_changes *out)
+static bool value_equal(const struct config *a, const struct config *b, enum config_id id)
+{
+    struct buffer in_a = { 0 };
+    struct buffer in_b = { 0 };
+    config_value_text(a, id, &in_a);
+    config_value_text(b, id, &in_b);
+    bool equal = slice_equal(buffer_slice(&in_a), buffer_slice(&in_b));
+    buffer_free(&in_a);
+    buffer_free(&in_b);
+    return equal;
+}
+
+/* Exchanges one option's field: what it owns goes along. */
+static void field_swap(struct config *a, struct config *b, const struct config_option *option)
+{
+    char saved[sizeof(struct config_addresses)];
+    ASSERT(option->width <= sizeof(saved));
+    memcpy(saved, field_of(a, option), option->width);
+    memcpy(field_of(a, option), field_of(b, option), option->width);
+    memcpy(field_of(b, option), saved, option->width);
+}
+
+/* Takes over what changed and nothing else: others may hold pointers to strings that stay. */
+static void changes_take(struct config *config, struct config *copy, struct config_changes *out)
 {
     *out = (struct config_changes){ 0 };
     for (uint32_t id = 0; id < CONFIG_OPTIONS_COUNT; id++) {
-        struct buffer a = { 0 };
-        struct buffer b = { 0 };
-        config_value_text(before, id, &a);
-        config_value_text(after, id, &b);
-        out->changed[id] = !slice_equal(buffer_slice(&a), buffer_slice(&b));
-        buffer_free(&a);
-        buffer_free(&b);
+        config->source[id] = copy->source[id];
+        out->changed[id] = !value_equal(config, copy, id);
+        if (out->changed[id]) {
+            field_swap(config, copy, &options[id]);
+        }
     }
 }
 
@@ -744,8 +764,7 @@ int config_set(struct config *config, const struct slice *pairs, uint32_t count,
         config_deinit(&copy);
         return -EINVAL;
     }
-    changes_find(config, &copy, out_changes);
-    config_deinit(config);
-    *config = copy;
+    changes_take(config, &copy, out_changes);
+    config_deinit(&copy);
     return 0;
 }

@@ -73,8 +73,8 @@ struct config_addresses {
     char *items[CONFIG_HOSTS_MAX]; /* owned; numeric addresses or "localhost" */
 };
 
-/* All strings are owned by the config, never NULL after config_defaults, and replaced when CONFIG
- * SET changes them. */
+/* All strings are owned by the config and never NULL after config_defaults.  A string stays where
+ * it is until CONFIG SET changes that very option. */
 struct config {
     /* node */
     char *node_id;

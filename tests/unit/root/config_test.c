@@ -332,7 +332,9 @@ TEST(config_set_is_all_or_nothing)
     struct config_changes changes;
     struct slice pairs[] = { slice_from("MaxClients"), slice_from("77"), slice_from("appendfsync"),
                              slice_from("always"),     slice_from("hz"), slice_from("10") };
+    const char *data_dir = config.data_dir;
     CHECK_EQ(config_set(&config, pairs, 3, &changes, &error), 0);
+    CHECK(config.data_dir == data_dir); /* what did not change stays where it is */
     CHECK_EQ(config.maxclients, 77);
     CHECK_EQ(config.appendfsync, AOF_SYNC_ALWAYS);
     CHECK(changes.changed[CONFIG_ID_maxclients] && changes.changed[CONFIG_ID_appendfsync]);
