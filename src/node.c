@@ -15,6 +15,7 @@
 
 enum {
     NS_PER_MS = 1000000,
+    NS_PER_S = 1000000000,
     STOP_WAIT_MS = 10000, /* a clean stop waits this long for clients to take their answers */
     EVENTS_MAX = 1024,    /* taken in one iteration, so that the disk is served in between */
 };
@@ -397,10 +398,28 @@ static bool stop_is_complete(struct node *node)
     return is_idle || io_clock_ns(node->io) >= node->stop_deadline_ns;
 }
 
+/* Waits until no operation of the snapshot writer is under way: its memory must outlive them. */
+static void drain_writer(struct node *node)
+{
+    struct snapshot_writer *writer = node->snapshots.writer;
+    while (writer != NULL && snapshot_writer_state(writer) == SNAPSHOT_WAITING) {
+        io_wait(node->io, io_clock_ns(node->io) + NS_PER_S);
+        struct io_event event;
+        while (io_next(node->io, &event)) {
+            if (event.kind == IO_EVENT_FILE && event.owner == writer) {
+                snapshot_writer_on_event(writer, &event);
+            } else if (event.kind == IO_EVENT_FILE) {
+                aof_on_event(node->shard.aof, &event);
+            }
+        }
+    }
+}
+
 void node_deinit(struct node *node)
 {
     bool is_clean = false;
     if (node->is_serving) {
+        drain_writer(node);
         pipeline_deinit(&node->pipeline);
         snapshots_deinit(&node->snapshots);
     }

@@ -134,6 +134,11 @@ void pipeline_read(struct pipeline *pipeline, struct conn *conn)
             }
         }
         for (uint32_t i = 0; i < count; i++) {
+            if (UNLIKELY(conn_is_full(conn))) { /* large answers: the rest when it has drained */
+                conn_untake(conn, count - i);
+                count = i;
+                break;
+            }
             if (UNLIKELY(must_hold(pipeline, &batch[i]))) {
                 hold(pipeline, &batch[i]);
             } else {
@@ -565,12 +570,17 @@ static struct late_request *held_take(struct pipeline *pipeline)
     return late;
 }
 
+static bool held_may_run(const struct pipeline *pipeline)
+{
+    return pipeline->held_first != NULL && (pipeline->holds & ~(uint32_t)HOLD_KEPT) == 0 &&
+           pipeline->pause_until_ms == 0 &&
+           pipeline->held_first->after <= pipeline->shard->applied_sequence;
+}
+
 /* Runs what was kept, in order, until something holds again. */
 static void held_run(struct pipeline *pipeline)
 {
-    /* HOLD_KEPT only stops the reading: this is what ends it. */
-    while (pipeline->held_first != NULL && (pipeline->holds & ~(uint32_t)HOLD_KEPT) == 0 &&
-           pipeline->pause_until_ms == 0) {
+    while (held_may_run(pipeline)) {
         struct late_request *late = held_take(pipeline);
         struct staged staged = {
             .conn = late->conn,
@@ -628,7 +638,7 @@ void pipeline_pause(struct pipeline *pipeline, uint64_t until_ms, bool writes_on
 uint64_t pipeline_deadline_ms(const struct pipeline *pipeline)
 {
     /* The log may drain within aof_flush, after this iteration's resume: no event will tell. */
-    if (barrier_is_over(pipeline) || log_hold_is_over(pipeline)) {
+    if (barrier_is_over(pipeline) || log_hold_is_over(pipeline) || held_may_run(pipeline)) {
         return 0;
     }
     uint64_t deadline_ms = pipeline->pause_until_ms != 0 ? pipeline->pause_until_ms : UINT64_MAX;

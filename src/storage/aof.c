@@ -322,7 +322,7 @@ void aof_flush(struct aof *aof, uint64_t now_ns)
     if (aof->flight == FLIGHT_STALLED && now_ns >= aof->stalled_until_ns) {
         write_submit(aof, now_ns);
     }
-    if (aof->flight == FLIGHT_NONE && batch_filling(aof)->bytes.size > 0) {
+    if (aof->flight == FLIGHT_NONE && aof->failure == 0 && batch_filling(aof)->bytes.size > 0) {
         flight_start(aof, now_ns);
     }
     aof_segments_step(&aof->segments, now_ns);
