@@ -418,8 +418,7 @@ void raft_on_append(struct raft *raft, const struct raft_message *message)
         append_entries(raft, prev, &message->entries[prev - message->index],
                        (uint32_t)(end - prev));
     }
-    uint64_t limit = MUTANT(MUT_COMMIT_BEYOND_MATCH) ? raft->log.last_index : raft->verified_index;
-    raft_commit_to(raft, min_u64(message->commit, limit));
+    raft_commit_to(raft, min_u64(message->commit, raft->verified_index));
 }
 
 /* Raft §5.3: entries we have are kept, a conflicting one goes with all that follow, new ones are

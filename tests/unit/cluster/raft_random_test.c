@@ -324,7 +324,9 @@ static void chaos_links(struct sim *sim, uint64_t id)
 {
     uint64_t count = sim->world->nodes_count;
     if (chance(sim, sim->weather.cut)) {
-        sim->is_cut[id][1 + below(sim, count)] = true;
+        uint64_t other = 1 + below(sim, count);
+        sim->is_cut[id][other] = true;
+        sim->is_cut[other][id] |= chance(sim, 500); /* a chain: the others hear both */
     } else if (chance(sim, sim->weather.isolate)) {
         for (uint64_t other = 1; other <= count; other++) {
             sim->is_cut[id][other] = true;
@@ -532,6 +534,7 @@ static void draw_weather(struct sim *sim, bool has_changes)
 static void draw_storm(struct sim *sim)
 {
     sim->weather.chaos_us = 5 * 1000 + (uint32_t)below(sim, 30 * 1000);
+    sim->weather.cut = draw(sim, 400);
     sim->weather.isolate = 150 + (uint32_t)below(sim, 250);
     sim->weather.crash = draw(sim, 200);
     sim->weather.delay_us = 200 + (uint32_t)below(sim, 3000);
