@@ -118,6 +118,8 @@ void sim_inode_write(struct sim_inode *inode, const char *data, uint64_t size, u
     sectors_dirty(inode, offset, size, sequence);
     if (offset + size > inode->cache.size) {
         size_change(inode, offset + size, sequence);
+    } else if (offset + size > inode->platter_size && inode->size_dirty == 0) {
+        inode->size_dirty = sequence; /* data beyond the durable size takes the size along */
     }
     if (data != NULL) {
         memcpy(inode->cache.data + offset, data, size);
