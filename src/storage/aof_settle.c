@@ -24,6 +24,8 @@ struct settling {
     uint64_t durable;    /* records below were durable */
 };
 
+static int64_t sync_with_size(struct io *io, int file);
+
 /* Writes the file's bytes over themselves and syncs. */
 static int64_t rewrite(const struct settling *settling, int file)
 {
@@ -49,8 +51,27 @@ static int64_t rewrite(const struct settling *settling, int file)
         }
         offset += (uint64_t)got;
     }
-    struct io_file_op sync = { .kind = IO_FILE_SYNC, .file = file };
-    return io_file_run(settling->io, &sync);
+    return sync_with_size(settling->io, file);
+}
+
+/* Syncs bytes and size: the size may have been lost by the failed sync just as the bytes were, and
+ * is written again only when it changes. */
+static int64_t sync_with_size(struct io *io, int file)
+{
+    struct io_file_op op = { .kind = IO_FILE_SIZE, .file = file };
+    int64_t size = io_file_run(io, &op);
+    if (size < 0) {
+        return size;
+    }
+    op = (struct io_file_op){ .kind = IO_FILE_TRUNCATE,
+                              .file = file,
+                              .offset = (uint64_t)size + AOF_HEADER_COPY_BYTES };
+    int64_t result = io_file_run(io, &op);
+    if (result < 0) {
+        return result;
+    }
+    op = (struct io_file_op){ .kind = IO_FILE_SYNC, .file = file };
+    return io_file_run(io, &op);
 }
 
 static int64_t segment_settle(struct settling *settling, const char *path)

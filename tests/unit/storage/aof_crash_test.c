@@ -6,8 +6,8 @@
  * own.  Checked at every recovery, against what was appended:
  *
  *   right      a record that is read is the one that was appended under its sequence number
- *   durable    with `always`, every record that was handed back is there; with the other policies,
- *              every record that was synced, and after a mere process crash every one handed back
+ *   durable    every record that was appended and handed back under `always` is there, and every
+ *              one that was synced; after a mere process crash every one that was handed back
  *   whole      batches are there or not
  *   no alarm   a crash is never mistaken for damage
  */
@@ -34,9 +34,13 @@ struct run {
     uint64_t seeds[RECORDS_MAX]; /* by sequence number; 0: none, or the log's own */
     bool more[RECORDS_MAX];
     uint64_t next_seed;
-    uint64_t acked;    /* records below it have been handed back */
-    uint64_t synced;   /* records below it had been synced, as the log said */
-    uint64_t released; /* records below it may be gone */
+    uint64_t acked;       /* records below it have been handed back */
+    uint64_t synced;      /* records below it had been synced, as the log said */
+    uint64_t always_from; /* first record appended since the policy is `always` */
+    uint64_t promised;    /* records below it were handed back under `always` */
+    uint64_t kept;        /* records below it must be found by the next recovery */
+    uint64_t safe;        /* likewise after a power loss or a sync that failed */
+    uint64_t released;    /* records below it may be gone */
 };
 
 static size_t body_make(uint64_t seed, char *to)
@@ -79,6 +83,9 @@ static void take(struct run *run)
         CHECK(record.sequence >= run->acked);
         CHECK(is_right(run, &record));
         run->acked = record.sequence + 1;
+        if (run->sync == AOF_SYNC_ALWAYS && record.sequence >= run->always_from) {
+            run->promised = run->acked;
+        }
     }
     uint64_t synced = aof_stats(run->aof).synced_sequence;
     if (aof_failure(run->aof) == 0 && run->synced < synced) {
@@ -117,8 +124,8 @@ static bool log_open(struct run *run, struct aof_reader *reader)
     return true;
 }
 
-/* Reads the log and checks it; `kept` records (below it) must be there. */
-static bool log_check(struct run *run, struct aof_reader *reader, uint64_t kept)
+/* Reads the log and checks it. */
+static bool log_check(struct run *run, struct aof_reader *reader)
 {
     struct aof_record record;
     uint64_t expected = 0;
@@ -138,12 +145,12 @@ static bool log_check(struct run *run, struct aof_reader *reader, uint64_t kept)
     }
     CHECK_EQ(outcome, AOF_READ_END);
     CHECK(!more);
-    CHECK(aof_reader_end(reader)->next_sequence >= kept);
+    CHECK(aof_reader_end(reader)->next_sequence >= run->kept);
     return outcome == AOF_READ_END;
 }
 
 /* Recovers; a new process of the same directory.  False: it has to be tried again. */
-static bool recover(struct run *run, uint64_t kept)
+static bool recover(struct run *run)
 {
     struct io_file_op make = { .kind = IO_FILE_MKDIR, .path = "d" };
     struct io_file_op sync = { .kind = IO_FILE_SYNC_DIR, .path = "." };
@@ -152,7 +159,7 @@ static bool recover(struct run *run, uint64_t kept)
         aof_reader_open(run->io, "d", IDENTITY, &reader) < 0) {
         return false;
     }
-    bool is_open = log_check(run, reader, kept) && log_open(run, reader);
+    bool is_open = log_check(run, reader) && log_open(run, reader);
     if (is_open) {
         uint64_t next = aof_reader_end(reader)->next_sequence;
         for (uint64_t i = next; i < RECORDS_MAX && run->seeds[i] != 0; i++) {
@@ -161,6 +168,8 @@ static bool recover(struct run *run, uint64_t kept)
         memset(run->seeds + next, 0, (RECORDS_MAX - next) * sizeof(run->seeds[0]));
         run->acked = next;
         run->synced = next;
+        run->promised = next;
+        run->always_from = next;
     }
     aof_reader_close(reader);
     return is_open;
@@ -176,6 +185,8 @@ static void work(struct run *run)
         append(run, false);
     }
     if (prng_chance(&run->prng, 1, 40)) {
+        run->sync = (enum aof_sync)prng_below(&run->prng, 3);
+        run->always_from = aof_stats(run->aof).next_sequence;
         aof_set_sync(run->aof, run->sync);
     }
     if (prng_chance(&run->prng, 1, 100) && run->synced > run->released) {
@@ -227,17 +238,18 @@ static void bury(struct run *run)
     run->io = NULL;
 }
 
-static void boot(struct run *run, uint64_t kept)
+static void boot(struct run *run)
 {
     for (unsigned tries = 0; tries < 200; tries++) {
         run->io = sim_node_boot(run->node);
         if (tries < 100 && prng_chance(&run->prng, 1, 3)) { /* dies while it recovers */
             sim_node_crash_after(run->node, 1 + prng_below(&run->prng, 40), false);
         }
-        if (recover(run, kept) && sim_node_is_up(run->node)) {
+        if (recover(run) && sim_node_is_up(run->node)) {
             return;
         }
-        if (sim_node_is_up(run->node)) {
+        if (sim_node_is_up(run->node)) { /* the disk failed: what was not synced may be lost */
+            run->kept = run->safe;
             sim_node_crash(run->node, false);
         }
         bury(run);
@@ -256,9 +268,10 @@ static void run_seed(uint64_t seed)
     run->sync = (enum aof_sync)prng_below(&run->prng, 3);
     run->segment_bytes = UINT64_C(65536) << prng_below(&run->prng, 3);
     run->next_seed = 1;
-    uint64_t kept = 1;
+    run->kept = 1;
+    run->safe = 1;
     for (unsigned life = 0; life < LIVES && test_failures == 0; life++) {
-        boot(run, kept);
+        boot(run);
         if (run->io == NULL || test_failures > 0) {
             break;
         }
@@ -269,7 +282,8 @@ static void run_seed(uint64_t seed)
         if (was_up) {
             sim_node_crash(run->node, power_loss);
         }
-        kept = run->sync == AOF_SYNC_ALWAYS || !power_loss ? run->acked : run->synced;
+        run->safe = run->promised > run->synced ? run->promised : run->synced;
+        run->kept = power_loss || aof_failure(run->aof) != 0 ? run->safe : run->acked;
         bury(run);
     }
     if (run->io != NULL) {
