@@ -402,7 +402,7 @@ static bool stop_is_complete(struct node *node)
 static void drain_writer(struct node *node)
 {
     struct snapshot_writer *writer = node->snapshots.writer;
-    while (writer != NULL && snapshot_writer_state(writer) == SNAPSHOT_WAITING) {
+    while (writer != NULL && snapshot_writer_is_busy(writer)) {
         io_wait(node->io, io_clock_ns(node->io) + NS_PER_S);
         struct io_event event;
         while (io_next(node->io, &event)) {

@@ -45,7 +45,9 @@ enum snapshot_state {
 };
 
 struct snapshot_writer *snapshot_writer_new(struct io *io, const char *dir);
-/* Waits for nothing: to be called when idle or at exit (an unfinished file is removed at start). */
+/* True while an operation is under way: the writer must outlive it. */
+bool snapshot_writer_is_busy(const struct snapshot_writer *writer);
+/* Not while busy.  An unfinished file is removed at the next start. */
 void snapshot_writer_free(struct snapshot_writer *writer);
 /* Begins a file for the view's partition.  The view stays the caller's; it must live until the
  * state is DONE or FAILED (or the writer is freed). */

@@ -101,6 +101,11 @@ struct snapshot_writer *snapshot_writer_new(struct io *io, const char *dir)
     return writer;
 }
 
+bool snapshot_writer_is_busy(const struct snapshot_writer *writer)
+{
+    return writer->busy;
+}
+
 void snapshot_writer_free(struct snapshot_writer *writer)
 {
     if (writer != NULL) {
