@@ -291,7 +291,7 @@ static struct raft_progress *row_of(struct raft *raft, const struct raft_message
 /* A peer that may have lost what it acknowledged starts again from nothing. */
 void raft_peer_lost(struct raft *raft, struct raft_progress *progress, uint64_t boot)
 {
-    if ((boot > progress->boot || !progress->is_suspect) && !MUTANT(MUT_SUSPECT_NOT_RESET)) {
+    if (boot > progress->boot || !progress->is_suspect) {
         progress->match = 0;
         progress_probe(progress);
         progress->next = raft->log.last_index + 1;
@@ -487,13 +487,13 @@ void raft_acknowledge(struct raft *raft)
     bool is_complete = index == raft->verified_index;
     bool is_news = index > raft->acked_index && (is_complete || raft->has_disk_moved);
     bool is_answer = raft->owes_ack && is_complete;
-    if (!is_news && !is_answer) {
+    /* All that we can ever have acknowledged is ours again. */
+    bool is_cured =
+        raft->is_suspect && raft->suspect_target_index != 0 && index >= raft->suspect_target_index;
+    if (!is_news && !is_answer && !is_cured) {
         return;
     }
-    if (raft->is_suspect && raft->suspect_target_index != 0 &&
-        index >= raft->suspect_target_index) {
-        raft->is_suspect = false; /* all we can ever have acknowledged is ours again */
-    }
+    raft->is_suspect = raft->is_suspect && !is_cured;
     struct raft_message *message =
         raft_send(raft, RAFT_MESSAGE_APPEND_RESPONSE, raft->leader, raft->leader_incarnation);
     if (message != NULL) {

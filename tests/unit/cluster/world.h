@@ -493,6 +493,10 @@ static inline void world_persist(struct world *world, uint64_t id)
 /* Hands the message over (to nobody, when its receiver is down) and forgets it. */
 static inline void world_deliver(struct world *world, struct world_flight *flight)
 {
+    if (flight == NULL) {
+        world_fail(world, "no such message");
+        return;
+    }
     struct world_node *node = world_node(world, flight->message.to);
     if (node->is_up) {
         (void)world_step(
