@@ -25,6 +25,9 @@ run:                               ## install what is missing, build, start a no
 test:                              ## install what is missing, build and run every test (ONLY="unit e2e")
 	@tools/deps.sh test
 	@$(PYTHON) tests/run.py $(ONLY)
+ifdef LAYERS_ONLY
+UNIT_TESTS := $(foreach l,$(LAYERS_ONLY),$(filter $(B)/tests/$l/%,$(UNIT_TESTS)))
+endif
 unit-build: $(UNIT_TESTS)          ## build the unit tests (VARIANT=release|debug|asan|tsan)
 unit: $(UNIT_TESTS)                ## run the unit tests
 	@fail=0; for t in $(UNIT_TESTS); do $$t || fail=1; done; exit $$fail

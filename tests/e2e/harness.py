@@ -114,10 +114,12 @@ class Server:
     def __enter__(self):
         return self.start()
 
-    def __exit__(self, *_):
+    def __exit__(self, kind=None, *_):
+        """A server that still runs must stop cleanly: sanitizers speak through the exit status."""
         try:
-            if self.process is not None:
-                self.stop()
+            status = self.stop()
+            if status not in (None, 0) and kind is None:
+                raise RuntimeError(f"the server ended with {status}: {self.log()[-4000:]}")
         finally:
             if self.owns_directory:
                 shutil.rmtree(self.directory, ignore_errors=True)
