@@ -85,8 +85,10 @@ static struct slice window_from(const struct window *window, uint64_t offset)
 {
     ASSERT(offset >= window->offset);
     uint64_t skip = offset - window->offset;
-    size_t at = skip < window->bytes.size ? (size_t)skip : window->bytes.size;
-    return slice_make(window->bytes.data + at, window->bytes.size - at);
+    if (skip >= window->bytes.size) {
+        return slice_make("", 0);
+    }
+    return slice_make(window->bytes.data + skip, window->bytes.size - (size_t)skip);
 }
 
 /* Moves the window up to `offset` and reads until it holds `wanted` bytes and a good piece more.
