@@ -589,6 +589,52 @@ TEST(a_lost_last_segment_stays_lost)
     log_free(log);
 }
 
+/* Sectors that cannot be read are damage wherever they are: no torn write leaves such. */
+TEST(unreadable_blocks)
+{
+    struct shape shape = { .flushes = 60, .body_max = 60, .is_killed = true };
+    struct log *log = log_make(5, &shape);
+    uint64_t end = records_end(log, 0);
+    log->disk->bad_name = name_of(0);
+    for (uint64_t block = 0; block * 4096 < end; block++) {
+        log->disk->bad_from = block * 4096 + 100;
+        log->disk->bad_to = block * 4096 + 101;
+        struct aof_reader *reader = NULL;
+        CHECK_EQ(aof_reader_open(&log->disk->io, "d", IDENTITY, &reader), 0);
+        struct aof_record record;
+        enum aof_read outcome;
+        bool lost[RECORDS_MAX] = { false };
+        bool found[RECORDS_MAX] = { false };
+        uint64_t last = 0;
+        while ((outcome = aof_reader_next(reader, &record)) != AOF_READ_END) {
+            CHECK(outcome != AOF_READ_ERROR);
+            const struct aof_damage *damage = aof_reader_damage(reader);
+            if (outcome == AOF_READ_RECORD) {
+                found[record.sequence] = true;
+                last = record.sequence;
+                continue;
+            }
+            last = damage->last_sequence;
+            for (uint64_t i = damage->first_sequence; i <= last && i < log->end; i++) {
+                lost[i] = true;
+            }
+        }
+        for (uint64_t i = 1; i < log->end; i++) {
+            const struct place *place = &log->places[i];
+            uint64_t place_end = place->offset + AOF_RECORD_HEADER_BYTES + place->body_size;
+            bool is_hit = place->offset < (block + 1) * 4096 && place_end > block * 4096;
+            CHECK_EQ(lost[i], is_hit);
+            CHECK_EQ(found[i], !is_hit && !place->is_mark);
+        }
+        CHECK(aof_reader_end(reader)->next_sequence > last);
+        CHECK(aof_reader_end(reader)->next_sequence >= log->end);
+        aof_reader_close(reader);
+        report("block", 5, block);
+    }
+    log->disk->bad_name = NULL;
+    log_free(log);
+}
+
 /* ── torn tails left behind ──────────────────────────────────────────────────────────────────── */
 
 /* A tail is torn, a new process goes on, and so on; what was left behind never comes back. */

@@ -40,8 +40,10 @@ struct disk {
     uint64_t space; /* bytes all files may have together; 0: no limit */
     int fail_kind;  /* enum io_file_kind, -1: none */
     int fail_result;
-    unsigned fail_skip; /* so many operations of that kind succeed first */
-    bool dead;          /* the process has died: whatever it still does fails and changes nothing */
+    unsigned fail_skip;   /* so many operations of that kind succeed first */
+    const char *bad_name; /* a file with bytes that cannot be read; NULL: none */
+    uint64_t bad_from, bad_to;
+    bool dead; /* the process has died: whatever it still does fails and changes nothing */
     uint64_t counts[32]; /* operations run, by kind */
 };
 
@@ -136,9 +138,13 @@ static inline int64_t disk_write(struct disk *disk, struct disk_file *file, cons
     return 0;
 }
 
-static inline int64_t disk_read(const struct disk_file *file, void *data, uint64_t size,
-                                uint64_t offset)
+static inline int64_t disk_read(const struct disk *disk, const struct disk_file *file, void *data,
+                                uint64_t size, uint64_t offset)
 {
+    if (disk->bad_name != NULL && strcmp(disk->bad_name, file->name) == 0 &&
+        offset < disk->bad_to && offset + size > disk->bad_from) {
+        return -EIO;
+    }
     uint64_t left = offset < file->bytes.size ? file->bytes.size - offset : 0;
     size = size < left ? size : left;
     if (size > 0) {
@@ -217,7 +223,7 @@ static inline int64_t disk_execute(struct disk *disk, struct io_file_op *op)
         file->lock = file->lock == op->file ? -1 : file->lock;
         return 0;
     case IO_FILE_READ:
-        return disk_read(file, op->data, op->size, op->offset);
+        return disk_read(disk, file, op->data, op->size, op->offset);
     case IO_FILE_WRITE:
         return disk_write(disk, file, op->data, op->size, op->offset);
     case IO_FILE_ZERO:
