@@ -34,6 +34,10 @@ unit: $(UNIT_TESTS)                ## run the unit tests
 unit-list:
 	@printf '%s\n' $(UNIT_TESTS)
 
+.PHONY: mutants
+mutants:                           ## prove that the random Raft test finds known bugs (SEEDS=n)
+	@SEEDS="$(if $(filter command line environment,$(origin SEEDS)),$(SEEDS))" tests/unit/cluster/mutants.sh
+
 # Pure layers may reference no libc symbol beyond these (no clock, no I/O, no heap, no rand).
 PURE    := cluster sharding repair chaos
 LIBC_OK := memcpy|memmove|memset|memcmp|strlen|abort|panic_fail|__stack_chk_fail|__memcpy_chk|__memmove_chk|__memset_chk

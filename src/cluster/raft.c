@@ -507,7 +507,7 @@ void raft_init(struct raft *raft, const struct raft_options *options, const stru
         .emitted_vote = boot->voted_for,
         .commit_index = boot->snapshot.index,
         .snapshot = boot->snapshot,
-        .boot_commit_index = boot->commit_index,
+        .boot_commit_index = boot->is_suspect ? 0 : boot->commit_index,
         .is_suspect = boot->is_suspect,
     };
     prng_init(&raft->prng, options->seed);

@@ -701,7 +701,8 @@ TEST(p23_p24_snapshots_are_taken_one_by_one_and_never_back)
     (void)solo_append(&solo, 6, 10, 4, 10, NULL, 0);
     CHECK_EQ(raft_commit_index(solo.raft), 10);
     solo.node->is_fetching = false;
-    struct raft_input done = { .kind = RAFT_INPUT_SNAPSHOT_DONE, .snapshot_done = { &fetched } };
+    struct raft_input done = { .kind = RAFT_INPUT_SNAPSHOT_DONE,
+                               .snapshot_done = { &fetched, false } };
     (void)world_step(solo.world, solo.node, done);
     CHECK(!solo.world->output->snapshot_adopted);
     CHECK_EQ(raft_last_index(solo.raft), 10);

@@ -54,7 +54,7 @@ struct event {
 
 /* Chances are in thousandths. */
 struct weather {
-    uint32_t drop, duplicate, late, transfer, confchange, crash, pause, cut, isolate, chain,
+    uint32_t drop, duplicate, late, transfer, confchange, crash, pause, cut, isolate, chain, island,
         compact, wipe, suspect, fetch_fails;
     uint32_t delay_us, disk_us, chaos_us, client_us;
     bool is_healed, is_quiet;
@@ -72,7 +72,7 @@ struct sim {
     bool is_persisting[WORLD_NODES_MAX + 1];
     bool is_cut[WORLD_NODES_MAX + 1][WORLD_NODES_MAX + 1];
     uint64_t dead; /* in the liveness phase: a node that never comes back; 0: none */
-    bool is_trace;
+    bool is_trace, has_worst_clocks;
 };
 
 static uint64_t current_seed, first_seed;
@@ -360,13 +360,20 @@ static struct world_node *the_leader(struct world *world)
     return leader;
 }
 
-/* One node and the leader lose sight of each other; the others see both. */
+/* One node and the leader lose sight of each other, and the others see both; or the leader is an
+ * island.  All other links are up. */
 static void chain(struct sim *sim, uint64_t leader)
 {
-    uint64_t other = 1 + below(sim, sim->world->nodes_count);
+    uint64_t count = sim->world->nodes_count;
+    uint64_t chosen = 1 + below(sim, count);
+    bool is_island = chance(sim, sim->weather.island);
     memset(sim->is_cut, 0, sizeof(sim->is_cut));
-    sim->is_cut[leader][other] = true;
-    sim->is_cut[other][leader] = true;
+    for (uint64_t other = 1; other <= count; other++) {
+        if (is_island || other == chosen) {
+            sim->is_cut[leader][other] = true;
+            sim->is_cut[other][leader] = true;
+        }
+    }
 }
 
 static void chaos(struct sim *sim, uint64_t id)
@@ -565,7 +572,7 @@ static void draw_storm(struct sim *sim)
 static void draw_chain(struct sim *sim)
 {
     sim->weather = (struct weather){ .chain = 200,
-                                     .crash = draw(sim, 400),
+                                     .crash = 100 + (uint32_t)below(sim, 400),
                                      .transfer = draw(sim, 100),
                                      .delay_us = 100 + (uint32_t)below(sim, 500),
                                      .disk_us = 50 + (uint32_t)below(sim, 500),
@@ -573,34 +580,58 @@ static void draw_chain(struct sim *sim)
                                      .client_us = 1000 };
 }
 
-static struct sim *sim_new(uint64_t seed)
+/* The same for leaders that are cut off alone, with clocks as wrong as they may be. */
+static void draw_islands(struct sim *sim)
 {
-    struct sim *sim = mem_zalloc(sizeof(*sim));
-    prng_init(&sim->prng, seed);
-    sim->heap = mem_alloc(EVENTS_MAX * sizeof(*sim->heap));
+    draw_chain(sim);
+    sim->weather.island = 1000;
+    sim->weather.crash = 0;
+    sim->world->options.clock_drift_percent = 20;
+    sim->has_worst_clocks = true;
+}
+
+/* What the cluster is like, apart from its weather. */
+static struct world_options draw_options(struct sim *sim, uint64_t seed)
+{
     struct world_options options = world_options_default(0);
-    bool has_changes = chance(sim, 500);
-    uint32_t nodes_count = has_changes ? 3 + (uint32_t)below(sim, 3) : 1 + (uint32_t)below(sim, 5);
-    options.voters_count = has_changes ? 1 + (uint32_t)below(sim, nodes_count) : nodes_count;
     bool is_quick = chance(sim, 500);
     options.heartbeat_ms = is_quick ? 5 : 10;
     options.election_timeout_ms = is_quick ? 20 : 60;
     options.disk_stall_ms = 300;
     options.clock_drift_percent = (uint32_t)below(sim, 21);
-    options.lease_reads = chance(sim, 600);
+    options.lease_reads = chance(sim, 500);
     options.log_capacity = 16u << below(sim, 5);
     options.uncommitted_bytes_max = 200 + below(sim, 5000);
     options.inflight_bytes_max = 60 + below(sim, 5000);
     options.append_bytes_max = chance(sim, 500) ? 60 : (uint32_t)(60 + below(sim, 2000));
     options.seed = seed;
-    sim->world = world_new(nodes_count, &options);
+    return options;
+}
+
+static struct sim *sim_new(uint64_t seed)
+{
+    struct sim *sim = mem_zalloc(sizeof(*sim));
+    prng_init(&sim->prng, seed);
+    sim->heap = mem_alloc(EVENTS_MAX * sizeof(*sim->heap));
+    struct world_options options = draw_options(sim, seed);
+    enum { LEASES, CHANGES, CHANGES_TOO, PLAIN, STYLES };
+    uint64_t style = below(sim, STYLES);
+    style = style == CHANGES_TOO ? CHANGES : style;
+    uint32_t count = style == LEASES    ? 3 + 2 * (uint32_t)chance(sim, 300)
+                     : style == CHANGES ? 3 + (uint32_t)below(sim, 3)
+                                        : 1 + (uint32_t)below(sim, 5);
+    options.voters_count = style == CHANGES ? 1 + (uint32_t)below(sim, count) : count;
+    options.lease_reads |= style == LEASES;
+    sim->world = world_new(count, &options);
     sim->world->hooks = (struct world_hooks){ sim, on_flight, on_write, on_step };
     sim->is_trace = getenv("RAFT_TRACE") != NULL;
-    draw_weather(sim, has_changes);
-    if (chance(sim, 400)) {
+    draw_weather(sim, style == CHANGES);
+    if (style != LEASES && chance(sim, 400)) {
         draw_storm(sim);
-    } else if (!has_changes && options.lease_reads && chance(sim, 500)) {
+    } else if (style == LEASES && chance(sim, 700)) {
         draw_chain(sim);
+    } else if (style == LEASES) {
+        draw_islands(sim);
     }
     return sim;
 }
@@ -619,7 +650,7 @@ static void begin(struct sim *sim)
     for (uint64_t id = 1; id <= world->nodes_count; id++) {
         struct world_node *node = world_node(world, id);
         int swing = (int)below(sim, (uint64_t)(2 * drift + 1)) - drift;
-        if (chance(sim, 500)) {
+        if (sim->has_worst_clocks || chance(sim, 500)) {
             swing = chance(sim, 500) ? drift : -drift;
         }
         node->clock_rate = (uint32_t)(1000 + 10 * swing);
