@@ -203,7 +203,7 @@ static void look_at_snapshot(struct check *check, const struct snapshot_file *fi
     struct snapshot_report report;
     uint64_t identity = check->has_meta ? check->meta.identity : 0;
     enum snapshot_check state =
-        snapshot_load(check->io, check->dir, file, identity, NULL, &meta, &report);
+        snapshot_load(check->io, check->dir, file, identity, NULL, NULL, &meta, &report);
     json_t *row = json_object();
     (void)json_object_set_new(row, "file", json_string(report.file));
     (void)json_object_set_new(row, "group", number(file->group));

@@ -110,7 +110,7 @@ static bool load_candidate(struct recovery *recovery, const struct snapshot_file
     struct snapshot_report report;
     enum snapshot_check check =
         snapshot_load(recovery->io, recovery->options->dir, file, recovery->options->meta->identity,
-                      keyspace->partitions[file->group], &meta, &report);
+                      keyspace->partitions[file->group], NULL, &meta, &report);
     if (check == SNAPSHOT_GOOD) {
         group_take_snapshot(&recovery->shard->groups[file->group], &meta);
         recovery->result->snapshots++;

@@ -42,6 +42,14 @@ enum {
     /* Snapshot. */
     SNAPSHOT_BLOCK_BYTES = 128 << 10,
     SNAPSHOT_GENERATIONS = 2,
+    SNAPSHOT_AUX_BYTES_MAX = 4 << 20, /* beside the keys: a configuration and SESSIONS_BYTES_MAX */
+
+    /* Sessions: exactly-once results of one partition (storage/sessions.h). */
+    SESSIONS_MAX = 128,             /* nodes: more than a cluster has */
+    SESSION_RESULTS_MAX = 512,      /* unsettled writes of one node: a good disk's latency in it */
+    SESSION_REPLY_BYTES_MAX = 1024, /* numbers and short values; few answers to writes are larger */
+    SESSION_BYTES_MAX = 16 << 10,   /* answers of one session: all sessions fit into a snapshot */
+    SESSIONS_BYTES_MAX = 16 + SESSIONS_MAX * (64 + SESSION_BYTES_MAX + SESSION_RESULTS_MAX * 13),
 
     /* Raft: one replica of one group (src/cluster). */
     RAFT_VOTERS_MAX = 7,             /* more voters make writes slower, not safer */
@@ -64,6 +72,8 @@ enum {
 _Static_assert(ENTRY_BYTES_MAX < AOF_SEGMENT_BYTES, "an entry fits into one segment");
 _Static_assert(AOF_PENDING_BYTES_MAX > 2 * ENTRY_BYTES_MAX, "one entry never blocks the log");
 _Static_assert(KEY_BYTES_MAX < REQUEST_BYTES_MAX, "a key fits into a request");
+_Static_assert(SESSIONS_BYTES_MAX + (64 << 10) <= SNAPSHOT_AUX_BYTES_MAX,
+               "sessions and a configuration fit beside a snapshot's keys");
 _Static_assert(RAFT_PEERS_MAX >= 2 * RAFT_VOTERS_MAX, "a joint configuration fits");
 _Static_assert(RAFT_OUTBOX_MAX >= RAFT_PEERS_MAX * (RAFT_APPENDS_PER_STEP + 4),
                "one step: appends, two heartbeats, a read answer and a vote for every peer");

@@ -15,6 +15,7 @@ void entry_header_write(const struct entry *entry, char *to)
     ASSERT(entry->index > 0 && entry->index < ENTRY_INDEX_LIMIT);
     ASSERT(entry->kind <= ENTRY_META);
     ASSERT((entry->flags & ~ENTRY_HAS_ORIGIN) == 0);
+    ASSERT((entry->flags & ENTRY_HAS_ORIGIN) == 0 || entry->origin_floor <= entry->origin_seq);
     store_u64(to, entry->index);
     store_u64(to + 8, entry->term);
     store_u64(to + 16, entry->time_ms);
@@ -26,6 +27,7 @@ void entry_header_write(const struct entry *entry, char *to)
         store_u64(to + 32, entry->origin_node);
         store_u64(to + 40, entry->origin_boot);
         store_u64(to + 48, entry->origin_seq);
+        store_u64(to + 56, entry->origin_floor);
     }
 }
 
@@ -61,6 +63,10 @@ bool entry_decode(struct slice bytes, struct entry *out_entry)
         entry.origin_node = load_u64(from + 32);
         entry.origin_boot = load_u64(from + 40);
         entry.origin_seq = load_u64(from + 48);
+        entry.origin_floor = load_u64(from + 56);
+        if (entry.origin_floor > entry.origin_seq) {
+            return false;
+        }
     }
     entry.body = slice_make(from + header, bytes.size - header);
     *out_entry = entry;

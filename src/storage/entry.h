@@ -5,10 +5,13 @@
  * followers' AOFs and through apply.  Layout (little-endian, docs/FORMATS.md):
  *
  *    0 u64 index     8 u64 term     16 u64 time_ms     24 u8 kind   25 u8 flags   26 u16 group
- *   28 u32 seed     [32 u64 node, u64 boot, u64 seq: when ENTRY_HAS_ORIGIN]      body ...
+ *   28 u32 seed     [32 u64 node, u64 boot, u64 seq, u64 floor: ENTRY_HAS_ORIGIN]     body ...
  *
  * time_ms is stamped by the leader and never goes back within a group.  seed is what apply may
- * use as randomness.  A checksum travels beside these bytes (the AOF record's or the message's).
+ * use as randomness.  The origin says who wants the write and which of its writes it is, so that
+ * one sent twice runs once (sessions.h); every seq of that node and boot below floor is settled:
+ * nobody will send it again.  floor <= seq.  A checksum travels beside these bytes (the AOF
+ * record's or the message's).
  */
 #pragma once
 
@@ -29,7 +32,7 @@ enum entry_kind {
 };
 
 enum { ENTRY_HAS_ORIGIN = 1 << 0 };
-enum { ENTRY_HEADER_BYTES = 32, ENTRY_ORIGIN_BYTES = 24 };
+enum { ENTRY_HEADER_BYTES = 32, ENTRY_ORIGIN_BYTES = 32 };
 
 struct entry {
     uint64_t index; /* 1, 2, 3 ... within the group; 48 bits */
@@ -39,8 +42,8 @@ struct entry {
     uint8_t flags;
     uint16_t group; /* partition number */
     uint32_t seed;
-    uint64_t origin_node, origin_boot, origin_seq; /* valid with ENTRY_HAS_ORIGIN */
-    struct slice body;                             /* borrowed from the encoded bytes */
+    uint64_t origin_node, origin_boot, origin_seq, origin_floor; /* valid with ENTRY_HAS_ORIGIN */
+    struct slice body; /* borrowed from the encoded bytes */
 };
 
 static inline size_t entry_header_size(const struct entry *entry)

@@ -1,12 +1,13 @@
 /*
  * snapshot.h — one partition's contents at one log index, as a file.
  *
- * File snap-<group>-<index>.mdb: a header (magic, format, identity, group, last index, term, time,
- * key count), blocks of about SNAPSHOT_BLOCK_BYTES in hash order, each with its own CRC-32C, and a
- * footer with the counts and the digest over all block checksums.  The writer walks a view, so the
- * partition serves writes meanwhile; it writes to a temporary name, syncs, reads the file back and
- * verifies it, renames it, syncs the directory, and only then counts it as a snapshot.
- * SNAPSHOT_GENERATIONS generations are kept per group.
+ * File snap-<group>-<index>.mdb: a header (magic, format, identity, group, last index, term, time),
+ * what else belongs to the group at that index (`aux`: its Raft configuration and sessions, bytes
+ * that storage does not look into), blocks of about SNAPSHOT_BLOCK_BYTES in hash order, each with
+ * its own CRC-32C, and a footer with the counts and the digest over all block checksums.  The
+ * writer walks a view, so the partition serves writes meanwhile; it writes to a temporary name,
+ * syncs, reads the file back and verifies it, renames it, syncs the directory, and only then counts
+ * it as a snapshot. SNAPSHOT_GENERATIONS generations are kept per group.
  */
 #pragma once
 
@@ -17,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct buffer;
 struct io;
 struct io_event;
 struct kv;
@@ -29,9 +31,12 @@ struct snapshot_meta {
     uint64_t index;   /* last entry applied */
     uint64_t term;    /* of that entry */
     uint64_t time_ms; /* of that entry: the group's clock */
-    uint64_t keys;    /* filled in by the writer and the reader */
-    uint64_t bytes;   /* file size, likewise */
-    uint64_t digest;  /* likewise: over the contents */
+    struct slice
+        aux; /* writer only: borrowed until DONE or FAILED; at most SNAPSHOT_AUX_BYTES_MAX */
+    uint64_t aux_bytes; /* its size, filled in by the writer and the reader */
+    uint64_t keys;      /* filled in by the writer and the reader */
+    uint64_t bytes;     /* file size, likewise */
+    uint64_t digest;    /* likewise: over the contents */
 };
 
 /* ── writing ─────────────────────────────────────────────────────────────────────────────────── */
@@ -90,7 +95,9 @@ struct snapshot_report {
 MUST_USE int64_t snapshot_list(struct io *io, const char *dir, bool clean,
                                struct snapshot_file **out_files);
 /* Reads and verifies one file; with kv != NULL also loads it into that empty kv (which is left in
- * an undefined state unless GOOD: free it).  `identity` 0 accepts any. */
+ * an undefined state unless GOOD: free it).  With out_aux != NULL its aux replaces that buffer's
+ * contents (likewise, unless GOOD it means nothing).  `identity` 0 accepts any. */
 enum snapshot_check snapshot_load(struct io *io, const char *dir, const struct snapshot_file *file,
-                                  uint64_t identity, struct kv *kv, struct snapshot_meta *out_meta,
+                                  uint64_t identity, struct kv *kv, struct buffer *out_aux,
+                                  struct snapshot_meta *out_meta,
                                   struct snapshot_report *out_report);

@@ -210,9 +210,11 @@ static int64_t file_open(struct io *io, const char *path, int *out_file)
 }
 
 enum snapshot_check snapshot_load(struct io *io, const char *dir, const struct snapshot_file *file,
-                                  uint64_t identity, struct kv *kv, struct snapshot_meta *out_meta,
+                                  uint64_t identity, struct kv *kv, struct buffer *out_aux,
+                                  struct snapshot_meta *out_meta,
                                   struct snapshot_report *out_report)
 {
+    (void)out_aux;
     char path[PATH_BYTES_MAX];
     struct snapshot_report report = { .check = SNAPSHOT_UNREADABLE };
     struct snapshot_decoder decoder = { 0 };

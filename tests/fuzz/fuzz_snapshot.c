@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct snapshot_file file = { .group = 3, .index = 9 };
     struct snapshot_meta meta;
     struct snapshot_report report;
-    enum snapshot_check check = snapshot_load(&disk->io, "d", &file, 7, kv, &meta, &report);
+    enum snapshot_check check = snapshot_load(&disk->io, "d", &file, 7, kv, NULL, &meta, &report);
     ASSERT((check == SNAPSHOT_GOOD) == (report.detail[0] == '\0'));
     ASSERT(check != SNAPSHOT_GOOD || kv_stats(kv)->keys == meta.keys);
     ASSERT(report.offset <= bytes.size);

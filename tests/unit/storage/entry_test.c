@@ -20,7 +20,8 @@ static struct entry random_entry(struct prng *prng)
     if (entry.flags != 0) {
         entry.origin_node = prng_next(prng);
         entry.origin_boot = prng_next(prng);
-        entry.origin_seq = prng_next(prng);
+        entry.origin_floor = prng_next(prng);
+        entry.origin_seq = entry.origin_floor | prng_next(prng);
     }
     return entry;
 }
@@ -30,7 +31,8 @@ static bool entry_equal(const struct entry *a, const struct entry *b)
     return a->index == b->index && a->term == b->term && a->time_ms == b->time_ms &&
            a->kind == b->kind && a->flags == b->flags && a->group == b->group &&
            a->seed == b->seed && a->origin_node == b->origin_node &&
-           a->origin_boot == b->origin_boot && a->origin_seq == b->origin_seq;
+           a->origin_boot == b->origin_boot && a->origin_seq == b->origin_seq &&
+           a->origin_floor == b->origin_floor;
 }
 
 TEST(round_trips_and_every_length)
@@ -61,7 +63,7 @@ TEST(unknown_kinds_flags_and_indexes_are_refused)
 {
     struct prng prng;
     prng_init(&prng, 2);
-    char bytes[ENTRY_HEADER_BYTES + ENTRY_ORIGIN_BYTES];
+    char bytes[ENTRY_HEADER_BYTES + ENTRY_ORIGIN_BYTES] = { 0 };
     struct entry decoded;
     struct entry entry = random_entry(&prng);
     entry_header_write(&entry, bytes);
@@ -81,6 +83,19 @@ TEST(unknown_kinds_flags_and_indexes_are_refused)
     CHECK(!entry_decode(whole, &decoded));
     memset(bytes, 0, 8);
     CHECK(!entry_decode(whole, &decoded));
+}
+
+TEST(a_floor_above_its_own_write_is_refused)
+{
+    char bytes[ENTRY_HEADER_BYTES + ENTRY_ORIGIN_BYTES];
+    struct entry entry = {
+        .index = 1, .flags = ENTRY_HAS_ORIGIN, .origin_seq = 7, .origin_floor = 7
+    };
+    struct entry decoded;
+    entry_header_write(&entry, bytes);
+    CHECK(entry_decode(slice_make(bytes, sizeof(bytes)), &decoded));
+    bytes[56] = 8;
+    CHECK(!entry_decode(slice_make(bytes, sizeof(bytes)), &decoded));
 }
 
 TEST_MAIN

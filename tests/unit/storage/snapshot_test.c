@@ -176,7 +176,7 @@ static enum snapshot_check load(struct disk *disk, uint32_t group, uint64_t inde
                                 struct snapshot_meta *meta, struct snapshot_report *report)
 {
     struct snapshot_file file = { .group = group, .index = index };
-    return snapshot_load(&disk->io, "d", &file, IDENTITY, kv, meta, report);
+    return snapshot_load(&disk->io, "d", &file, IDENTITY, kv, NULL, meta, report);
 }
 
 /* ── round trips ─────────────────────────────────────────────────────────────────────────────── */
@@ -352,13 +352,14 @@ TEST(foreign_files)
     struct snapshot_meta meta;
     struct snapshot_report report;
     struct io *io = &small.disk->io;
-    CHECK_EQ(snapshot_load(io, "d", &file, IDENTITY + 1, NULL, &meta, &report), SNAPSHOT_FOREIGN);
-    CHECK_EQ(snapshot_load(io, "d", &file, 0, NULL, &meta, &report), SNAPSHOT_GOOD);
+    CHECK_EQ(snapshot_load(io, "d", &file, IDENTITY + 1, NULL, NULL, &meta, &report),
+             SNAPSHOT_FOREIGN);
+    CHECK_EQ(snapshot_load(io, "d", &file, 0, NULL, NULL, &meta, &report), SNAPSHOT_GOOD);
     file.index = 10; /* renamed: its name is not its own */
     disk_put(small.disk, "d/snap-00005-000000000000010.mdb", buffer_slice(small.bytes));
-    CHECK_EQ(snapshot_load(io, "d", &file, 0, NULL, &meta, &report), SNAPSHOT_FOREIGN);
+    CHECK_EQ(snapshot_load(io, "d", &file, 0, NULL, NULL, &meta, &report), SNAPSHOT_FOREIGN);
     file.index = 11;
-    CHECK_EQ(snapshot_load(io, "d", &file, 0, NULL, &meta, &report), SNAPSHOT_UNREADABLE);
+    CHECK_EQ(snapshot_load(io, "d", &file, 0, NULL, NULL, &meta, &report), SNAPSHOT_UNREADABLE);
     CHECK_EQ(report.error, -ENOENT);
     small_free(&small);
 }
