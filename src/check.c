@@ -453,7 +453,7 @@ static void look_at_end(struct check *check, const struct aof_end *end)
         (void)json_object_set_new(torn, "bytes", number(end->torn_bytes));
         (void)json_object_set_new(check->report, "torn_tail", torn);
     }
-    if (check->has_meta && check->meta.aof_segment >= end->next_segment) {
+    if (check->has_meta && aof_end_is_missing(end, check->meta.aof_segment)) {
         char file[32];
         (void)snprintf(file, sizeof(file), "aof-%012" PRIu64 ".log", check->meta.aof_segment);
         damaged(check, json_object(), file, "the newest segment is missing");

@@ -28,15 +28,17 @@ struct recovery {
     struct aof_reader *reader;
     uint64_t *last_seen; /* per group: sequence of its newest record read; owned */
     bool *is_baseless;   /* per group: no snapshot was good; only a log from index 1 helps; owned */
-    uint64_t unexplained; /* lost records that no gap has explained yet */
-    uint64_t last_damage; /* highest lost sequence */
-    bool has_foreign;     /* files of another node: refuse to start */
+    uint64_t unexplained;                 /* lost records that no gap has explained yet */
+    uint64_t last_damage;                 /* highest lost sequence */
+    uint64_t next_sequence, next_segment; /* where the log goes on */
+    bool has_foreign;                     /* files of another node: refuse to start */
     char *error;
     size_t error_size;
 };
 
 static int load_snapshots(struct recovery *recovery);
 static int replay_log(struct recovery *recovery);
+static int find_end(struct recovery *recovery);
 static int open_log(struct recovery *recovery);
 static void suspect_unexplained(struct recovery *recovery);
 static void set_aside(struct recovery *recovery, const char *file);
@@ -61,6 +63,9 @@ int recovery_run(struct io *io, struct log *log, const struct recovery_options *
     int status = load_snapshots(&recovery);
     if (status == 0) {
         status = replay_log(&recovery);
+    }
+    if (status == 0) {
+        status = find_end(&recovery);
     }
     if (status == 0) {
         suspect_unexplained(&recovery);
@@ -303,6 +308,36 @@ static int replay_log(struct recovery *recovery)
     }
 }
 
+/* Files missing at the log's end leave no gap, but the meta file names the newest.  One sequence
+ * number is left out for what they held, so that the next start sees a gap. */
+static int find_end(struct recovery *recovery)
+{
+    const struct aof_end *end = aof_reader_end(recovery->reader);
+    uint64_t newest = recovery->options->meta->aof_segment;
+    recovery->next_sequence = end->next_sequence;
+    recovery->next_segment = end->next_segment;
+    if (!aof_end_is_missing(end, newest)) {
+        return 0;
+    }
+    recovery->result->damages++;
+    log_event(recovery->log, LOG_ERROR, "log_damaged", LOG_U64("newest_segment", newest),
+              LOG_U64("last_segment", end->segment), LOG_U64("first_sequence", end->next_sequence),
+              LOG_STR("detail", "the log's newest file is missing"));
+    if (end->segment == 0 && !recovery->options->salvage) {
+        /* A new log would have nothing before the gap that shows it. */
+        (void)snprintf(recovery->error, recovery->error_size,
+                       "%s: all of the log is missing (its newest file was number %llu); see "
+                       "--recover salvage",
+                       recovery->options->dir, (unsigned long long)newest);
+        return -EINVAL;
+    }
+    recovery->unexplained += 1; /* how many is not known */
+    recovery->last_damage = end->next_sequence;
+    recovery->next_sequence = end->next_sequence + 1;
+    recovery->next_segment = newest + 1;
+    return 0;
+}
+
 /* Lost records that no gap explains: any group without a later record may have lost its newest.
  * And a group whose snapshots are all bad has nothing without its log. */
 static void suspect_unexplained(struct recovery *recovery)
@@ -357,8 +392,8 @@ static int open_log(struct recovery *recovery)
         .segment_bytes = recovery->options->segment_bytes,
         .sync = recovery->options->sync,
         .identity = recovery->options->meta->identity,
-        .next_sequence = end->next_sequence,
-        .next_segment = end->next_segment,
+        .next_sequence = recovery->next_sequence,
+        .next_segment = recovery->next_segment,
         .end_offset = end->offset,
     };
     int status = aof_open(recovery->io, &options, &shard->aof);
@@ -370,7 +405,7 @@ static int open_log(struct recovery *recovery)
         aof_reader_segment(recovery->reader, i, &number, &first, &bytes);
         aof_adopt_segment(shard->aof, number, first, bytes);
     }
-    recovery->result->next_segment = end->next_segment;
-    place_groups(shard, end->next_sequence);
+    recovery->result->next_segment = recovery->next_segment;
+    place_groups(shard, recovery->next_sequence);
     return 0;
 }

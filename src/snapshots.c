@@ -231,6 +231,9 @@ static void group_end(struct snapshots *snapshots)
 static void release_log(struct snapshots *snapshots)
 {
     struct shard *shard = snapshots->shard;
+    if (shard->damaged_count > 0) {
+        return; /* what is left of the log shows the damage to the next start */
+    }
     uint64_t needed = shard->applied_sequence + 1;
     for (uint32_t i = 0; i < shard->keyspace.count; i++) {
         if (shard->groups[i].needed_sequence < needed) {

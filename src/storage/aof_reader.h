@@ -53,6 +53,13 @@ struct aof_end {
     char file[32];
 };
 
+/* `newest` is data_dir_meta.aof_segment: true when the log ends before that segment, so that at
+ * least one whole file at its end is missing. */
+static inline bool aof_end_is_missing(const struct aof_end *end, uint64_t newest)
+{
+    return end->next_segment <= newest && end->segment != newest; /* it may be there, unused */
+}
+
 struct aof_position { /* where a record stands, for reports */
     uint64_t segment;
     uint64_t offset;

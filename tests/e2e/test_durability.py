@@ -261,6 +261,59 @@ class Damage(DurabilityCase):
         self.assertEqual(server.command("SAVE"), b"OK")
         self.assertEqual(server.stop(), 0)
 
+    def test_missing_newest_segment(self):
+        server = self.server(*self.options, "--aof-segment-size", "64kb").start()
+        self.fill(server, 0, self.keys)
+        logs = self.data("aof-*.log")
+        self.assertGreater(len(logs), 1)
+        time.sleep(1.5)                          # the meta file names the newest
+        server.kill()
+        os.unlink(logs[-1])
+        check = [harness.MINIDB, "--check", os.path.join(self.directory, "data")]
+        self.assertEqual(subprocess.run(check, capture_output=True, check=False).returncode, 3)
+        for number in range(3):                  # still known after other starts
+            server.start()
+            self.assertIn("newest file is missing" if number == 0 else "log_damaged",
+                          last_line(server, "log_damaged"))
+            good, missing, refused = self.read(server)
+            self.assertEqual((good, missing), (set(), set()))
+            self.assertEqual(server.command("SAVE"), b"OK")
+            server.kill()
+
+        server = self.server(*self.options, "--recover", "salvage").start()
+        good, missing, refused = self.read(server)
+        self.assertEqual(refused, set())
+        self.assertEqual(good, set(range(len(good))), "not a prefix")
+        self.assertGreater(len(missing), 0)
+        self.fill(server, 0, self.keys)
+        self.assertEqual(server.command("SAVE"), b"OK")
+        server.kill()
+        server = self.server(*self.options).start()
+        self.assertEqual(len(self.read(server)[0]), self.keys)
+
+    def test_missing_log(self):
+        server = self.server(*self.options).start()
+        self.fill(server, 0, 1000)
+        self.assertEqual(server.command("SAVE"), b"OK")
+        self.assertEqual(server.stop(), 0)
+        for path in self.data("aof-*.log"):
+            os.unlink(path)
+        self.assertIn("all of the log is missing", self.refused(*self.options))
+        server = self.server(*self.options, "--recover", "salvage").start()
+        self.assertEqual(len(self.read(server, 1000)[0]), 1000)
+        self.assertEqual(server.stop(), 0)
+        server = self.server(*self.options).start()
+        self.assertEqual(len(self.read(server, 1000)[0]), 1000)
+
+    def test_an_unused_newest_segment_is_no_damage(self):
+        server = self.server(*self.options).start()
+        for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+            server.stop(how)
+            check = [harness.MINIDB, "--check", os.path.join(self.directory, "data")]
+            self.assertEqual(subprocess.run(check, capture_output=True, check=False).returncode, 0)
+            server.start()
+            self.assertEqual(last_line(server, "log_damaged"), "")
+
     def test_flipped_bit_that_a_snapshot_covers(self):
         server = self.server(*self.options).start()
         self.fill(server, 0, 1000)
