@@ -62,6 +62,21 @@ enum {
     RAFT_LOG_RESERVE = 4,            /* log slots kept for what raft itself appends */
     RAFT_LOG_CAPACITY_MAX = 1 << 24, /* slots of 16 bytes: a log in memory is never longer */
 
+    /* Links between nodes. */
+    PEER_HELLO_BYTES_MAX = 4096, /* every text escaped, and room for members of later versions */
+    PEER_FRAME_BYTES_MAX =
+        ENTRY_BYTES_MAX + (1 << 20), /* a frame's body: the largest entry with its neighbours */
+    PEER_JOIN_BYTES_MAX = 64 << 10,  /* a frame's body from a stranger: it asks, it has no data */
+    PEER_MEMBERS_MAX = 64,           /* nodes of a cluster */
+    PEER_LINKS_MAX = 512,            /* two in each direction to every member, and as many again */
+    PEER_LINKS_INBOUND_MAX = 256,    /* of them accepted, so that dialing always finds room */
+    PEER_STRANGERS_MAX = 32, /* accepted and without HELLO: the oldest makes way for the newest */
+    PEER_JOINS_MAX = 8,      /* accepted PEER_JOIN links: nodes join one by one */
+    PEER_RAFT_QUEUE_BYTES_MAX = 8 << 20, /* unsent bytes of a link at which it takes no further */
+    PEER_CLIENT_QUEUE_BYTES_MAX = 8 << 20,
+    PEER_BULK_QUEUE_BYTES_MAX = 2 << 20, /* enough to keep the wire busy; the rest waits on disk */
+    PEER_JOIN_QUEUE_BYTES_MAX = 1 << 20,
+
     /* Loop. */
     PIPELINE_BATCH = 32,           /* requests staged together for prefetching */
     RECLAIM_BATCH = 128,           /* entries of a flushed partition freed in one iteration */
@@ -71,6 +86,9 @@ enum {
 
 _Static_assert(ENTRY_BYTES_MAX < AOF_SEGMENT_BYTES, "an entry fits into one segment");
 _Static_assert(AOF_PENDING_BYTES_MAX > 2 * ENTRY_BYTES_MAX, "one entry never blocks the log");
+_Static_assert(PEER_LINKS_MAX - PEER_LINKS_INBOUND_MAX > 2 * PEER_MEMBERS_MAX, "all can be dialed");
+_Static_assert(PEER_LINKS_INBOUND_MAX > 2 * PEER_MEMBERS_MAX + PEER_STRANGERS_MAX + PEER_JOINS_MAX,
+               "all members can dial us, whatever strangers do");
 _Static_assert(KEY_BYTES_MAX < REQUEST_BYTES_MAX, "a key fits into a request");
 _Static_assert(SESSIONS_BYTES_MAX + (64 << 10) <= SNAPSHOT_AUX_BYTES_MAX,
                "sessions and a configuration fit beside a snapshot's keys");
