@@ -77,5 +77,7 @@ void node_stop(struct node *node);
 void node_deinit(struct node *node);
 uint16_t node_port(const struct node *node);
 
+/* node.c, for node_start.c. */
+void node_sample_memory(struct node *node);
 /* host.c: fills in node->host. */
 void host_init(struct node *node);

@@ -1,0 +1,78 @@
+/*
+ * answers.h — who asked, and how the answer gets there.
+ *
+ * A request may come from a client of this node, from another node that passed a client's request
+ * on, or be one part of a command whose keys lie in several partitions.  What runs the request does
+ * not care: it opens the answer with answer_begin, writes one value, and closes it.
+ *
+ * A gather collects the parts of a split command: integers are added up (DEL, EXISTS), arrays are
+ * put together again in the order of the keys (MGET), else all parts must agree (MSET: OK).  One
+ * error is the answer of the whole.
+ *
+ * Read next: shard.h, forward.h.
+ */
+#pragma once
+
+#include "base/buffer.h"
+#include "meter.h"
+#include "network/server.h"
+
+struct command;
+struct gather;
+struct peers;
+
+enum asker_kind { ASKER_NOBODY, ASKER_CLIENT, ASKER_PART, ASKER_REMOTE };
+
+/* Plain data, copied freely; each is answered exactly once. */
+struct asker {
+    enum asker_kind kind;
+    uint32_t part; /* ASKER_PART: which one */
+    union {
+        struct {
+            struct conn *conn;
+            uint64_t ticket;
+        } client;
+        struct gather *gather;
+        struct {
+            uint64_t link; /* the connection between nodes it came on */
+            uint64_t request;
+        } remote;
+    };
+};
+
+struct answers {
+    struct meter *meter;     /* borrowed */
+    struct forward *forward; /* borrowed; NULL on a lone node: takes the answers of ASKER_REMOTE */
+    struct buffer captured;  /* an answer in RESP3 that is not for a client of ours */
+    struct reply capture;
+    bool is_capturing;
+};
+
+static inline struct asker asker_client(struct conn *conn, uint64_t ticket)
+{
+    return (struct asker){ .kind = ASKER_CLIENT, .client = { conn, ticket } };
+}
+
+void answers_init(struct answers *answers, struct meter *meter);
+void answers_deinit(struct answers *answers);
+
+/* Opens the answer; one at a time.  The reply is valid until answer_end. */
+struct reply *answer_begin(struct answers *answers, const struct asker *asker);
+/* `command`: for the statistics of errors; may be NULL. */
+void answer_end(struct answers *answers, const struct asker *asker, const struct command *command);
+/* The whole answer is this error ("CODE text"). */
+void answer_error(struct answers *answers, const struct asker *asker, const struct command *command,
+                  const char *message);
+/* The whole answer is what a reply in RESP3 says.  version: for JSON; 0: none. */
+void answer_replay(struct answers *answers, const struct asker *asker,
+                   const struct command *command, struct slice resp, uint64_t version);
+
+/* ── split commands ──────────────────────────────────────────────────────────────────────────── */
+
+/* The answer to a command in `parts` parts.  `order`: for commands that answer an array with an
+ * element a key: order[i] is the place, in the client's command, of the i-th key in the order of
+ * the parts (owned by the gather from now on; mem_alloc'd); NULL for all others. */
+struct gather *gather_new(const struct asker *asker, const struct command *command, uint32_t parts,
+                          uint32_t *order, uint32_t keys);
+/* Part `part` holds `keys` keys.  Call for each part, in order, before any is answered. */
+struct asker gather_part(struct gather *gather, uint32_t part, uint32_t keys);

@@ -1,0 +1,85 @@
+/*
+ * replica.h — one group's replica on this node: Raft, the bytes of its log, who waits for it.
+ *
+ * Raft (src/cluster) sees no bytes: of an entry it knows index, term, kind and size.  The window
+ * holds the encoded bytes of the entries from window_first on, for the disk, for the peers and for
+ * apply.  Entries proposed in this iteration are queued at its end and given to raft together.
+ *
+ *   window_first ... applied ... commit ... raft_last_index ... window_last
+ *                                                          \ queued: not yet given to raft
+ *
+ * Only consensus.c steps the raft.  Read next: consensus.h.
+ */
+#pragma once
+
+#include "base/slice.h"
+#include "cluster/raft.h"
+#include "pending.h"
+
+/* The log's number of the group that holds the members; partitions are groups 0, 1, 2 ... */
+enum { GROUP_META = 0xFFFF };
+
+/* What a replica starts from: recovery found it, or it is a new one's. */
+struct replica_boot {
+    uint64_t term, voted_for;
+    struct raft_snapshot base; /* applied: the state machine stands here */
+    uint64_t commit_index;     /* known to be committed; 0: base.index */
+    bool is_suspect;           /* durable state may have been lost */
+};
+
+struct replica {
+    struct raft *raft; /* owned */
+    void *log_memory;  /* owned */
+    uint32_t log_capacity;
+    uint32_t group; /* partition number, or GROUP_META */
+    uint32_t slot;  /* its place among the node's replicas */
+
+    struct slice *window; /* owned ring by index; each slice's bytes are owned */
+    uint32_t window_capacity;
+    uint64_t window_first, window_last; /* empty: window_last == window_first - 1 */
+    uint64_t window_bytes;
+    uint64_t queued_first; /* first index not yet given to raft; window_last + 1: none */
+
+    uint64_t applied, applied_term;
+    struct raft_config applied_config; /* of the last CONFIG entry applied */
+    uint64_t hinted_commit;            /* the commit index last written to the AOF */
+    uint64_t last_time_ms;             /* of the newest entry: time never goes back */
+
+    struct pending_queue pending; /* by index */
+    uint64_t next_read_id, confirmed_read_id, read_index;
+    struct pending_queue reads; /* linearizable reads waiting for a confirmation; by read id */
+
+    /* Copies of what raft says, for the fast paths; refreshed after each step. */
+    enum raft_role role;
+    uint64_t term, leader, commit_index;
+    uint64_t lease_until_ms; /* a read that begins before it may run at once; 0: no lease */
+    uint64_t deadline_ms;    /* TICK no later than this */
+
+    bool is_dirty;              /* in consensus->dirty: something queued, or to be applied */
+    bool is_fetching;           /* a snapshot */
+    uint64_t transfer_until_ms; /* leadership is being handed over: do not ask again before */
+};
+
+/* Takes over nothing.  `entries`: the encoded entries behind boot->base, oldest first, as recovery
+ * read them (truncated ones replaced).  NULL when they contradict the base (damage). */
+struct replica *replica_new(uint32_t group, const struct raft_options *options,
+                            const struct replica_boot *boot, uint64_t now_ms,
+                            const struct slice *entries, uint32_t entries_count);
+void replica_free(struct replica *replica);
+
+/* The encoded bytes of an entry in the window. */
+struct slice replica_bytes(const struct replica *replica, uint64_t index);
+/* Appends at window_last + 1 and takes ownership of the bytes (mem_alloc'd). */
+void replica_window_append(struct replica *replica, struct slice bytes);
+/* Drops the entries from `index` on. */
+void replica_window_truncate(struct replica *replica, uint64_t index);
+/* Drops the entries up to `index`. */
+void replica_window_forget(struct replica *replica, uint64_t index);
+/* Makes it empty; the next entry is `first`. */
+void replica_window_reset(struct replica *replica, uint64_t first);
+/* Refreshes the copies of raft's state. */
+void replica_refresh(struct replica *replica, uint64_t now_ms);
+static inline bool replica_is_leader(const struct replica *replica)
+{
+    return replica->role == RAFT_LEADER;
+}
