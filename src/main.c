@@ -25,6 +25,7 @@ static int check(int argc, char **argv);
 
 /* What a signal handler can reach: the only mutable state outside the node. */
 static volatile sig_atomic_t stop_signals;
+static volatile sig_atomic_t wants_log_reopened;
 static struct io *signal_io;
 
 static void print(FILE *to, const struct buffer *text)
@@ -90,25 +91,47 @@ static void on_stop_signal(int signal_number)
     io_wake(signal_io);
 }
 
+static void on_hangup_signal(int signal_number)
+{
+    (void)signal_number;
+    wants_log_reopened = 1;
+    io_wake(signal_io);
+}
+
+/* Before the node starts: a stop asked for while it recovers is a clean one right after that. */
 static void catch_signals(struct io *io)
 {
     signal_io = io;
-    struct sigaction action = { .sa_handler = on_stop_signal };
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigaction(SIGINT, &action, NULL);
+    struct sigaction stop = { .sa_handler = on_stop_signal };
+    struct sigaction hangup = { .sa_handler = on_hangup_signal };
+    (void)sigaction(SIGTERM, &stop, NULL);
+    (void)sigaction(SIGINT, &stop, NULL);
+    (void)sigaction(SIGHUP, &hangup, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+}
+
+/* Before the io goes: the handlers would wake it. */
+static void ignore_signals(void)
+{
+    (void)signal(SIGTERM, SIG_IGN);
+    (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
 }
 
-static int run(struct node *node)
+static int run(struct node *node, struct log *log)
 {
     for (;;) {
+        if (stop_signals > 0) {
+            node_stop(node);
+        }
+        if (wants_log_reopened) {
+            wants_log_reopened = 0;
+            log_reopen(log);
+            log_event(log, LOG_INFO, "log_reopened"); /* the first line of the new file */
+        }
         int status = node_run_once(node);
         if (status <= 0) {
             return status;
-        }
-        if (stop_signals > 0) {
-            node_stop(node);
         }
     }
 }
@@ -129,6 +152,7 @@ static int serve(struct config *config)
         return EXIT_FAILURE;
     }
     struct io *io = io_epoll_new();
+    catch_signals(io);
     static struct node node; /* large: not for the stack */
     char error[512] = "";
     status = node_start(&node, config, io, log, error, sizeof(error));
@@ -136,14 +160,14 @@ static int serve(struct config *config)
         log_flush(log, 1000);
         (void)fprintf(stderr, "minidb: %s\n", error);
     } else {
-        catch_signals(io);
-        status = run(&node);
+        status = run(&node, log);
     }
     if (status < 0 && node.is_serving) {
         log_flush(log, 1000);
         _exit(EXIT_FAILURE); /* the disk failed: nothing may be written after that */
     }
     node_deinit(&node);
+    ignore_signals();
     io_free(io);
     log_close(log);
     return status < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -115,6 +115,18 @@ class Life(harness.TestCase):
             server.start()
             self.assertEqual(server.command("GET", "k"), b"v")
 
+    def test_stop_while_it_starts(self):
+        for how in (signal.SIGTERM, signal.SIGINT) * 3:
+            with tempfile.TemporaryDirectory() as directory:
+                process = subprocess.Popen(
+                    [harness.MINIDB, "--port", "0", "--data-dir", os.path.join(directory, "data")],
+                    stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                self.assertIn("event=starting", process.stderr.readline())
+                process.send_signal(how)
+                _, rest = process.communicate(timeout=30)
+                self.assertEqual(process.returncode, 0, rest)
+                self.assertIn("event=stopped clean=true", rest.splitlines()[-1])
+
     def test_sighup_and_sigpipe_do_no_harm(self):
         with harness.Server() as server:
             server.process.send_signal(signal.SIGHUP)
@@ -182,6 +194,24 @@ class Logs(harness.TestCase):
                 self.assertEqual(server.stop(), 0)
             with open(path, encoding="utf-8") as file:
                 self.assertIn("event=listening", file.read())
+
+    def test_sighup_opens_the_file_anew(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "log")
+            with harness.Server("--log-file", path) as server:
+                os.rename(path, path + ".1")
+                server.process.send_signal(signal.SIGHUP)
+                deadline = time.monotonic() + 30
+                while not os.path.exists(path) and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                self.assertEqual(server.command("PING"), b"PONG")
+                self.assertEqual(server.stop(), 0)
+            with open(path, encoding="utf-8") as file:
+                lines = file.read().splitlines()
+            self.assertIn("event=log_reopened", lines[0])
+            self.assertIn("event=stopped", lines[-1])
+            with open(path + ".1", encoding="utf-8") as file:
+                self.assertNotIn("event=stopped", file.read())
 
     def test_password_is_never_logged(self):
         with harness.Server("--requirepass", "sesame", "--log-level", "debug") as server:
