@@ -81,18 +81,25 @@ fuzz:                              ## a minute of fuzzing for each tests/fuzz/fu
 -include $(ROOT_TESTS:=.d) $(FUZZERS:=.d)
 
 # ── simulation ──────────────────────────────────────────────────────────────────────────────────
-# tests/sim/x_sim.c is one program: whole nodes on the simulated machine, `x_sim FIRST_SEED COUNT`.
+# tests/sim/x_sim.c is one program: whole nodes on the simulated machine, `x_sim FIRST_SEED COUNT`;
+# x_test.c is a unit test of what the simulations check with; all other files there are their parts.
 SEED  ?= 1
 SEEDS ?= 1000
 SIMS  := $(patsubst tests/sim/%.c,$(B)/sim/%,$(wildcard tests/sim/*_sim.c))
-$(SIMS): $(B)/sim/%: tests/sim/%.c $(root) $(libs) $(B)/flags
+SIM_TESTS := $(patsubst tests/sim/%.c,$(B)/sim/%,$(wildcard tests/sim/*_test.c))
+sim_parts := $(patsubst tests/sim/%.c,$(B)/sim/%.o,\
+             $(filter-out %_sim.c %_test.c,$(wildcard tests/sim/*.c tests/sim/invariants/*.c)))
+$(sim_parts): $(B)/sim/%.o: tests/sim/%.c $(B)/flags
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(FLAGS) -Isrc -MMD -MP $< $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(FLAGS) -Isrc -Itests/sim -MMD -MP -c $< -o $@
+$(SIMS) $(SIM_TESTS): $(B)/sim/%: tests/sim/%.c $(sim_parts) $(root) $(libs) $(B)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -Isrc -Itests/sim -MMD -MP $< $(sim_parts) $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
 .PHONY: sim sim-build sim-list bench
-sim-build: $(SIMS)
+sim-build: $(SIMS) $(SIM_TESTS)
 sim-list:
-	@printf '%s\n' $(SIMS)
-sim: $(SIMS)                       ## simulate crashes (SEED=first SEEDS=count)
+	@printf '%s\n' $(SIM_TESTS) $(SIMS)
+sim: $(SIMS)                       ## simulate crashes and clusters (SEED=first SEEDS=count)
 	@for s in $(SIMS); do $$s $(SEED) $(SEEDS) || exit 1; done
 
 # ── speed ───────────────────────────────────────────────────────────────────────────────────────
@@ -100,4 +107,4 @@ bench: all                         ## minidb beside redis-server: CPU, memory, s
 	@tools/deps.sh test
 	@$(PYTHON) bench/bench.py $(ARGS)
 
--include $(SIMS:=.d)
+-include $(SIMS:=.d) $(SIM_TESTS:=.d) $(sim_parts:.o=.d)
