@@ -45,11 +45,11 @@ enum {
     SNAPSHOT_AUX_BYTES_MAX = 4 << 20, /* beside the keys: a configuration and SESSIONS_BYTES_MAX */
 
     /* Sessions: exactly-once results of one partition (storage/sessions.h). */
-    SESSIONS_MAX = 128,             /* nodes: more than a cluster has */
-    SESSION_RESULTS_MAX = 512,      /* unsettled writes of one node: a good disk's latency in it */
-    SESSION_REPLY_BYTES_MAX = 1024, /* numbers and short values; few answers to writes are larger */
-    SESSION_BYTES_MAX = 16 << 10,   /* answers of one session: all sessions fit into a snapshot */
-    SESSIONS_BYTES_MAX = 16 + SESSIONS_MAX * (64 + SESSION_BYTES_MAX + SESSION_RESULTS_MAX * 13),
+    SESSIONS_MAX = 1024,            /* nodes, and clients that number their writes */
+    SESSION_RESULTS_MAX = 1024,     /* writes of one sender on their way to one partition */
+    SESSION_REPLY_BYTES_MAX = 1024, /* few answers to writes are larger */
+    SESSION_BYTES_MAX = 32 << 10,   /* answers of one sender */
+    SESSIONS_BYTES_MAX = 3 << 20,   /* all of a partition, encoded: they fit into a snapshot */
 
     /* Raft: one replica of one group (src/cluster). */
     RAFT_VOTERS_MAX = 7,             /* more voters make writes slower, not safer */
@@ -90,7 +90,7 @@ _Static_assert(PEER_LINKS_MAX - PEER_LINKS_INBOUND_MAX > 2 * PEER_MEMBERS_MAX, "
 _Static_assert(PEER_LINKS_INBOUND_MAX > 2 * PEER_MEMBERS_MAX + PEER_STRANGERS_MAX + PEER_JOINS_MAX,
                "all members can dial us, whatever strangers do");
 _Static_assert(KEY_BYTES_MAX < REQUEST_BYTES_MAX, "a key fits into a request");
-_Static_assert(SESSIONS_BYTES_MAX + (64 << 10) <= SNAPSHOT_AUX_BYTES_MAX,
+_Static_assert(SESSIONS_BYTES_MAX <= SNAPSHOT_AUX_BYTES_MAX / 4 * 3,
                "sessions and a configuration fit beside a snapshot's keys");
 _Static_assert(RAFT_PEERS_MAX >= 2 * RAFT_VOTERS_MAX, "a joint configuration fits");
 _Static_assert(RAFT_OUTBOX_MAX >= RAFT_PEERS_MAX * (RAFT_APPENDS_PER_STEP + 4),

@@ -4,9 +4,9 @@
  * A node that passes a write on to a partition's leader may lose the answer and send it again.  So
  * it numbers its writes (seq), and each partition remembers, for each node, what it answered:
  *
- *   session of a node:   boot      of the process that sends; a later start makes it a new session
+ *   session of a node:   boot      of the process that sends; a later start is a new session
  *                        floor     below it everything is settled: nobody sends that again
- *                        results   seq -> answer, for what was applied at or above the floor
+ *                        results   seq -> answer, of what was applied at or above the floor
  *
  * This is replicated state: a function of the entries applied, in their order, alone.  It has no
  * clock, its order never depends on memory, and it goes into the partition's snapshots.
@@ -14,11 +14,14 @@
  * Applying an entry with an origin:  sessions_look; when it is SESSION_NEW: run the command, then
  * sessions_note.  Otherwise the command must not run again.
  *
- * Bounds (base/limits.h).  A sender keeps at most SESSION_RESULTS_MAX writes to a partition
- * unsettled; if it has more, the lowest result is forgotten and looks like a settled one (STALE).
- * An answer that is too large to keep is kept as the error SESSION_REPLY_TOO_LARGE.  Of more than
- * SESSIONS_MAX nodes the one that has been silent for the most log entries is forgotten as a whole;
- * with at most SESSIONS_MAX nodes in a cluster that is one which has left.
+ * Everything is bounded (base/limits.h):
+ *   - A sender keeps at most SESSION_RESULTS_MAX writes to a partition unsettled.  If it has more,
+ *     the floor rises over the lowest one, which then is STALE: not repeated, its answer unknown.
+ *   - An answer that is too large, or for which its session has no room left, is kept as the error
+ *     SESSION_REPLY_TOO_LARGE.  It is known to have been given.
+ *   - When there are too many sessions, or they are too large together, the one goes whose last
+ *     write is the most log entries ago.  Only then could a repetition run twice: a sender gives up
+ *     repeating (seconds) long before SESSIONS_MAX others have written for the first time.
  *
  * A session is a sorted array: a result is added at or near its end, and leaves at its front.
  *
@@ -41,6 +44,7 @@ struct sessions {
     struct session *list; /* owned; ascending by node */
     uint32_t count;
     uint32_t capacity;
+    uint64_t bytes; /* what encoding takes, rounded up; at most SESSIONS_BYTES_MAX */
 };
 
 enum session_answer {
@@ -61,9 +65,9 @@ MUST_USE enum session_answer sessions_look(const struct sessions *sessions, uint
 void sessions_note(struct sessions *sessions, uint64_t index, uint64_t node, uint64_t boot,
                    uint64_t seq, uint64_t floor, struct slice reply);
 
-/* Appends the one encoding of these contents; at most SESSIONS_BYTES_MAX. */
+/* Appends the one encoding of these contents; at most SESSIONS_BYTES_MAX bytes. */
 void sessions_encode(const struct sessions *sessions, struct buffer *to);
 /* Replaces the contents.  Untrusted bytes: false, and empty, when they are no encoding. */
 MUST_USE bool sessions_decode(struct sessions *sessions, struct slice bytes);
-/* Equal on two replicas exactly when their contents are. */
+/* Of the encoding: equal on two replicas when their contents are. */
 uint64_t sessions_digest(const struct sessions *sessions);
