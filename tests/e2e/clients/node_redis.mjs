@@ -1,4 +1,4 @@
-// node_redis.mjs - a session of the npm client "redis", RESP2 and RESP3.
+// node_redis.mjs - a session of the npm client "redis": its defaults (RESP3), RESP2, a password.
 //
 //     node node_redis.mjs NODE_MODULES_PARENT PORT
 import assert from "node:assert/strict";
@@ -7,8 +7,9 @@ import { createRequire } from "node:module";
 const [, , where, port] = process.argv;
 const { createClient, RESP_TYPES } = createRequire(where + "/")("redis");
 
-async function connect(RESP) {
-    const client = createClient({ RESP, url: `redis://127.0.0.1:${port}`, name: `node-${RESP}` });
+async function connect(options) {
+    const url = `redis://127.0.0.1:${port}`;
+    const client = createClient({ url, name: "node-redis", ...options });
     client.on("error", () => {});
     return client.connect();
 }
@@ -54,18 +55,21 @@ async function batch(client, p) {
     assert.equal(await client.del([...names]), 2000);
 }
 
-async function admin(client, RESP) {
+async function admin(client, resp) {
     assert.match(await client.info(), /redis_version:7/);
     assert.equal((await client.configGet("maxmemory")).maxmemory, "0");
-    assert.equal(await client.clientGetName(), `node-${RESP}`);
-    const own = (await client.clientList()).find((row) => row.name === `node-${RESP}`);
-    assert.equal(own.resp, RESP);
+    assert.equal(await client.clientGetName(), "node-redis");
+    const own = (await client.clientList()).find((row) => row.name === "node-redis");
+    assert.equal(own.resp, resp);
+    assert.equal(own.libName, "node-redis");
+    assert.equal((await client.clientInfo()).id, await client.clientId());
+    assert.deepEqual(await client.latencyLatest(), []);
     assert.ok((await client.dbSize()) > 0);
     assert.equal((await client.commandInfo(["set"]))[0].arity, -3);
 }
 
 async function reconnect(client, p) {
-    const killer = await connect(3);
+    const killer = await connect({ name: "killer" });
     const id = await client.clientId();
     assert.equal(await killer.sendCommand(["CLIENT", "KILL", "ID", `${id}`]), 1);
     // A command on its way when the connection breaks is rejected; later ones wait for the next.
@@ -74,12 +78,25 @@ async function reconnect(client, p) {
     await killer.close();
 }
 
-for (const RESP of [2, 3]) {
-    const client = await connect(RESP);
-    const prefix = `node-redis:${RESP}:`;
+async function password(options) {
+    const owner = await connect(options);
+    assert.equal(await owner.configSet("requirepass", "secret"), "OK");
+    const once = { ...options, socket: { reconnectStrategy: false } };
+    await assert.rejects(connect({ ...once, password: "wrong" }), /WRONGPASS/);
+    const client = await connect({ ...options, password: "secret" });
+    assert.equal(await client.ping(), "PONG");
+    assert.equal(await owner.configSet("requirepass", ""), "OK");
+    await client.close();
+    await owner.close();
+}
+
+for (const [resp, options] of [[3, {}], [2, { RESP: 2 }], [3, { RESP: 3 }]]) {
+    const client = await connect(options);
+    const prefix = `node-redis:${JSON.stringify(options)}:`;
     await values(client, prefix);
     await batch(client, prefix);
-    await admin(client, RESP);
+    await admin(client, resp);
     await reconnect(client, prefix);
     await client.close();
+    await password(options);
 }
