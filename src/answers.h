@@ -14,6 +14,7 @@
 #pragma once
 
 #include "base/buffer.h"
+#include "base/compiler.h"
 #include "meter.h"
 #include "network/server.h"
 
@@ -45,7 +46,7 @@ struct answers {
     struct forward *forward; /* borrowed; NULL on a lone node: takes the answers of ASKER_REMOTE */
     struct buffer captured;  /* an answer in RESP3 that is not for a client of ours */
     struct reply capture;
-    bool is_capturing;
+    struct reply *reply; /* the one that is open; NULL: none */
 };
 
 static inline struct asker asker_client(struct conn *conn, uint64_t ticket)
@@ -66,8 +67,17 @@ void answer_error(struct answers *answers, const struct asker *asker, const stru
 /* The whole answer is what a reply in RESP3 says.  version: for JSON; 0: none. */
 void answer_replay(struct answers *answers, const struct asker *asker,
                    const struct command *command, struct slice resp, uint64_t version);
+/* The asker gets no answer: the node ends.  Frees what only the answer would have freed. */
+void answer_drop(const struct asker *asker);
+/* The size of the one value at the front of these bytes, or 0 when they begin with none.  What it
+ * measures, answer_replay can take: bytes from other nodes are checked with it. */
+MUST_USE size_t answer_value_size(struct slice resp);
 
 /* ── split commands ──────────────────────────────────────────────────────────────────────────── */
+
+/* A gather lives until its last part is answered or dropped.  An error outranks the other parts'
+ * answers; of several, UNKNOWN outranks the others.  When some parts of a write succeeded and
+ * others did not, that is UNKNOWN too.  The asker is no part of another gather. */
 
 /* The answer to a command in `parts` parts.  `order`: for commands that answer an array with an
  * element a key: order[i] is the place, in the client's command, of the i-th key in the order of
