@@ -76,7 +76,7 @@ struct consensus {
     uint32_t dirty_count;
     uint64_t now_ms;        /* of raft's clock: io_clock_ns in ms, refreshed per iteration */
     uint64_t deadline_ms;   /* a lower bound of the replicas' */
-    uint64_t next_sweep_ms; /* requests that waited too long; leaders that drift home */
+    uint64_t next_sweep_ms; /* of requests that waited too long */
     uint32_t leaders_count; /* replicas this node leads */
 
     struct raft_output *output;         /* scratch */
@@ -102,13 +102,15 @@ void consensus_free(struct consensus *consensus);
 /* ── the loop ────────────────────────────────────────────────────────────────────────────────── */
 
 void consensus_tick(struct consensus *consensus);
-/* A frame on a RAFT link from a member. */
-void consensus_on_frame(struct consensus *consensus, uint64_t node, uint64_t incarnation,
+/* A frame on a RAFT link from a member.  False: it holds no messages, the link should end. */
+MUST_USE bool consensus_on_frame(struct consensus *consensus, uint64_t node, uint64_t incarnation,
                         uint64_t boot, struct slice body);
 /* Gives raft what was proposed. */
 void consensus_flush(struct consensus *consensus);
 /* Puts the collected messages into frames (peers_flush sends them). */
 void consensus_send(struct consensus *consensus);
+/* Writes a commit hint for every group, before a clean stop. */
+void consensus_hint_all(struct consensus *consensus);
 /* Everything in the AOF up to `sequence` is durable. */
 void consensus_on_durable(struct consensus *consensus, uint64_t sequence);
 uint64_t consensus_deadline_ns(const struct consensus *consensus);
@@ -124,7 +126,7 @@ char *consensus_propose_begin(struct consensus *consensus, struct replica *repli
                               struct entry *entry, size_t body_max, enum raft_result *out_result);
 /* Queues it.  Its fate is known when its index is applied: with its term it happened. */
 void consensus_propose_end(struct consensus *consensus, struct replica *replica,
-                           const struct entry *entry, size_t body_size);
+                           const struct entry *entry, char *body, size_t body_size);
 /* True when a read that began at this moment may run now against the applied state. */
 static inline bool replica_may_read(const struct replica *replica, uint64_t now_ms)
 {
@@ -135,6 +137,14 @@ void consensus_read(struct consensus *consensus, struct replica *replica,
                     struct late_request *late);
 
 /* ── members, leadership, snapshots ──────────────────────────────────────────────────────────── */
+
+/* The answer to a write that surely did not and will not happen. */
+extern const char consensus_not_done[];
+/* For shard.c: the group has applied up to here (its time: replica->last_time_ms).  Forgets entries
+ * nobody needs. */
+void consensus_applied(struct consensus *consensus, struct replica *replica);
+/* Puts the replica among those that shard_apply_committed and consensus_flush look at. */
+void consensus_touch(struct consensus *consensus, struct replica *replica);
 
 /* Leader: hand leadership to this member. */
 enum raft_result consensus_transfer(struct consensus *consensus, struct replica *replica,

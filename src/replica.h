@@ -19,6 +19,13 @@
 /* The log's number of the group that holds the members; partitions are groups 0, 1, 2 ... */
 enum { GROUP_META = 0xFFFF };
 
+/* An entry's encoded bytes. */
+struct window_entry {
+    char *bytes; /* owned */
+    uint32_t size;
+    uint64_t sequence; /* of its record in the AOF; 0: not appended yet */
+};
+
 /* What a replica starts from: recovery found it, or it is a new one's. */
 struct replica_boot {
     uint64_t term, voted_for;
@@ -34,7 +41,7 @@ struct replica {
     uint32_t group; /* partition number, or GROUP_META */
     uint32_t slot;  /* its place among the node's replicas */
 
-    struct slice *window; /* owned ring by index; each slice's bytes are owned */
+    struct window_entry *window; /* owned ring by index */
     uint32_t window_capacity;
     uint64_t window_first, window_last; /* empty: window_last == window_first - 1 */
     uint64_t window_bytes;
@@ -55,13 +62,20 @@ struct replica {
     uint64_t lease_until_ms; /* a read that begins before it may run at once; 0: no lease */
     uint64_t deadline_ms;    /* TICK no later than this */
 
+    uint64_t sent_read_id; /* read points were asked for up to here */
+
+    struct raft_persist persisted; /* scratch: the last output of a durable batch; id 0: none */
+    uint64_t unhinted_bytes;       /* of entries appended since the last commit hint */
+    uint64_t hard_state_sequence;  /* of the newest AOF_HARD_STATE record; 0: none in this process */
+    bool has_transfer;             /* leadership is being handed over: nothing is proposed */
+
     bool is_dirty;              /* in consensus->dirty: something queued, or to be applied */
     bool is_fetching;           /* a snapshot */
     uint64_t transfer_until_ms; /* leadership is being handed over: do not ask again before */
 };
 
-/* Takes over nothing.  `entries`: the encoded entries behind boot->base, oldest first, as recovery
- * read them (truncated ones replaced).  NULL when they contradict the base (damage). */
+/* `entries`: the encoded entries behind boot->base, oldest first, as recovery read them (rewritten
+ * ones replaced); takes over their bytes (mem_alloc'd).  NULL when they contradict the base. */
 struct replica *replica_new(uint32_t group, const struct raft_options *options,
                             const struct replica_boot *boot, uint64_t now_ms,
                             const struct slice *entries, uint32_t entries_count);
@@ -69,8 +83,10 @@ void replica_free(struct replica *replica);
 
 /* The encoded bytes of an entry in the window. */
 struct slice replica_bytes(const struct replica *replica, uint64_t index);
-/* Appends at window_last + 1 and takes ownership of the bytes (mem_alloc'd). */
-void replica_window_append(struct replica *replica, struct slice bytes);
+/* Appends at window_last + 1 and takes ownership of the bytes (mem_alloc'd).  The entry is queued
+ * when `queued`: raft does not have it yet. */
+void replica_window_append(struct replica *replica, char *bytes, uint32_t size, bool queued);
+struct window_entry *replica_window_at(const struct replica *replica, uint64_t index);
 /* Drops the entries from `index` on. */
 void replica_window_truncate(struct replica *replica, uint64_t index);
 /* Drops the entries up to `index`. */
@@ -78,8 +94,12 @@ void replica_window_forget(struct replica *replica, uint64_t index);
 /* Makes it empty; the next entry is `first`. */
 void replica_window_reset(struct replica *replica, uint64_t first);
 /* Refreshes the copies of raft's state. */
-void replica_refresh(struct replica *replica, uint64_t now_ms);
+void replica_refresh(struct replica *replica);
 static inline bool replica_is_leader(const struct replica *replica)
 {
     return replica->role == RAFT_LEADER;
+}
+static inline bool replica_has_queued(const struct replica *replica)
+{
+    return replica->queued_first <= replica->window_last;
 }

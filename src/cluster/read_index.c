@@ -103,6 +103,18 @@ bool raft_lease_holds(const struct raft *raft, uint64_t now_ms)
     return heard_ms != 0 && now_ms < heard_ms + lease_ms(raft);
 }
 
+uint64_t raft_lease_until_ms(const struct raft *raft)
+{
+    if (raft->role != RAFT_LEADER || raft->is_lease_void || !raft_has_committed_in_term(raft)) {
+        return 0;
+    }
+    if (raft_is_alone(raft)) {
+        return UINT64_MAX;
+    }
+    uint64_t heard_ms = raft->options.lease_reads ? raft_quorum_heard_ms(raft) : 0;
+    return heard_ms == 0 ? 0 : heard_ms + lease_ms(raft);
+}
+
 /* ── the leader ─────────────────────────────────────────────────────────────────────────────── */
 
 static void answer_peers(struct raft *raft, uint64_t acked)
