@@ -127,6 +127,20 @@ void admin_client_name_set(struct conn_info *info, struct slice name)
     buffer_append_slice(&info->name, name);
 }
 
+bool admin_has_log(struct host *host)
+{
+    struct buffer value = { 0 };
+    const char *name = NULL;
+    for (uint32_t i = 0; (name = host->config_name(host, i)) != NULL; i++) {
+        if (strcmp(name, "appendonly") == 0) {
+            host->config_get(host, i, &value);
+        }
+    }
+    bool has_log = !slice_equal_nocase(buffer_slice(&value), "no");
+    buffer_free(&value);
+    return has_log;
+}
+
 uint64_t admin_synced_sequence(const struct host_facts *facts)
 {
     uint64_t synced = facts->aof_synced_sequence == 0 ? 0 : facts->aof_synced_sequence - 1;

@@ -48,6 +48,8 @@ enum admin_client_type {
 /* The types CLIENT LIST and KILL know by name; false for other words.  All clients are normal. */
 bool admin_client_type(struct slice name, enum admin_client_type *out);
 void admin_client_name_set(struct conn_info *info, struct slice name);
+/* False with appendonly no: nothing is kept on disk. */
+bool admin_has_log(struct host *host);
 /* The newest record that is on the platter with all before it; 0: none. */
 uint64_t admin_synced_sequence(const struct host_facts *facts);
 const char *consistency_name(enum consistency level);

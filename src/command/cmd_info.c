@@ -269,7 +269,7 @@ static void info_persistence(struct info *info)
     buffer_printf(&info->text, "rdb_current_bgsave_time_sec:%" PRId64 "\r\n", current_s);
     line_number(info, "rdb_saves", facts->snapshot_count);
     line_number(info, "rdb_last_cow_size", facts->snapshot_kept_bytes);
-    line_number(info, "aof_enabled", 1);
+    line_number(info, "aof_enabled", admin_has_log(info->ctx->host));
     line_number(info, "aof_rewrite_in_progress", facts->snapshot_running);
     line_number(info, "aof_rewrite_scheduled", 0);
     line_number(info, "aof_last_rewrite_time_sec", facts->snapshot_last_duration_ms / 1000);

@@ -149,9 +149,15 @@ void waitaof_command(struct command_ctx *ctx)
     if (!admin_timeout(ctx, 3, &timeout_ms)) {
         return;
     }
+    bool has_log = admin_has_log(ctx->host);
+    if (local == 1 && !has_log) {
+        reply_error(ctx->reply, "ERR WAITAOF cannot be used when numlocal is set but appendonly is "
+                                "disabled.");
+        return;
+    }
     struct host_facts facts = { .now_ms = 0 };
     ctx->host->facts(ctx->host, &facts);
-    bool is_synced = admin_synced_sequence(&facts) == facts.aof_sequence;
+    bool is_synced = has_log && admin_synced_sequence(&facts) == facts.aof_sequence;
     if (local == 0 || is_synced) {
         admin_reply_sync(ctx->reply, is_synced);
         return;

@@ -292,6 +292,14 @@ TEST(redis_replication)
     CHECK_EQ(f.wait_until_ms, 0);
     (void)run(&f, "WAITAOF 1 0 50");
     CHECK_EQ(f.wait_until_ms, now_ms + 50);
+    CONTAINS("INFO persistence", "\r\naof_enabled:1\r\n");
+    f.fake.options[3].name = "appendonly";
+    (void)snprintf(f.fake.options[3].value, sizeof(f.fake.options[3].value), "no");
+    f.fake.facts.aof_sequence = 0; /* all of nothing is synced */
+    ANSWERS("WAITAOF 1 0 0", "-ERR WAITAOF cannot be used when numlocal is set but appendonly is "
+                             "disabled.\r\n");
+    ANSWERS("WAITAOF 0 0 0", "*2\r\n:0\r\n:0\r\n");
+    CONTAINS("INFO persistence", "\r\naof_enabled:0\r\n");
     ANSWERS("REPLICAOF NO ONE", "+OK\r\n");
     ANSWERS("SLAVEOF no one", "+OK\r\n");
     ANSWERS("REPLICAOF a b", "-ERR Invalid master port\r\n");
