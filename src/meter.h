@@ -40,6 +40,13 @@ static inline bool meter_times_alone(const struct meter *meter, const struct com
 /* One command that was measured by itself.  conn may be NULL. */
 void meter_one(struct meter *meter, const struct command *command, const struct slice *argv,
                uint32_t argc, struct conn *conn, uint64_t now_ms, uint64_t took_ns);
+/* What the client typed, when the slow log may want it later: the log holds a command in another
+ * form.  NULL when it will not.  The caller's, until meter_typed. */
+struct slowlog_args *meter_type(const struct meter *meter, const struct command *command,
+                                const struct slice *argv, uint32_t argc);
+/* As meter_one; `typed` is taken over. */
+void meter_typed(struct meter *meter, const struct command *command, struct slowlog_args *typed,
+                 struct conn *conn, uint64_t now_ms, uint64_t took_ns);
 /* One of `count` commands that took `took_ns` together. */
 static inline void meter_share(struct meter *meter, const struct command *command, uint64_t took_ns,
                                uint32_t count)

@@ -18,8 +18,9 @@ struct staged {
     uint64_t ticket;
     const struct command *command; /* NULL: unknown */
     struct key_place place;
-    bool is_metered; /* was timed by itself */
-    bool has_run;    /* a read that ran and shares the batch's time */
+    bool is_metered;  /* was timed by itself */
+    bool has_run;     /* a read that ran and shares the batch's time */
+    bool is_rejected; /* answered without running: no failure of the command's */
 };
 
 /* SAVE and WAITAOF: an answer that waits for the disk. */
@@ -98,6 +99,7 @@ static uint32_t take_batch(struct pipeline *pipeline, struct conn *conn, struct 
         staged->id = request.id;
         staged->has_ticket = false;
         staged->has_run = false;
+        staged->is_rejected = false;
         stage(pipeline, staged);
         const struct command *command = staged->command;
         if (command == NULL || command->spread == SPREAD_EFFECTS ||
@@ -166,7 +168,7 @@ static void answer_end(struct pipeline *pipeline, const struct staged *staged,
                        const struct reply *reply)
 {
     if (UNLIKELY(reply->is_error)) {
-        meter_error(pipeline->shard->meter, staged->command, reply);
+        meter_error(pipeline->shard->meter, staged->is_rejected ? NULL : staged->command, reply);
     }
     if (staged->has_ticket) {
         conn_deferred_end(staged->conn, staged->ticket);
@@ -207,8 +209,17 @@ static uint64_t answer_later(struct staged *staged)
     return staged->ticket;
 }
 
+/* The answer that follows says why the request does not run. */
+static void note_rejected(struct pipeline *pipeline, struct staged *staged)
+{
+    staged->is_rejected = true;
+    if (staged->command != NULL) {
+        pipeline->shard->meter->commands[staged->command->id].rejected++;
+    }
+}
+
 /* Answers and returns false when the request cannot run at all. */
-static bool admit(struct pipeline *pipeline, const struct staged *staged)
+static bool admit(struct pipeline *pipeline, struct staged *staged)
 {
     const struct command *command = staged->command;
     bool may_run = conn_is_authenticated(staged->conn) ||
@@ -217,6 +228,7 @@ static bool admit(struct pipeline *pipeline, const struct staged *staged)
     if (LIKELY(may_run && is_arity_ok && command_keys_fit(command, staged->argc, staged->argv))) {
         return true;
     }
+    note_rejected(pipeline, staged);
     if (command == NULL && may_run) {
         struct reply *reply = answer_begin(staged);
         command_reply_unknown(reply, staged->argv, staged->argc);
@@ -234,9 +246,6 @@ static bool admit(struct pipeline *pipeline, const struct staged *staged)
         }
         answer_end(pipeline, staged, reply);
     }
-    if (command != NULL) {
-        pipeline->shard->meter->commands[command->id].rejected++;
-    }
     return false;
 }
 
@@ -251,7 +260,7 @@ static void dispatch(struct pipeline *pipeline, struct staged *staged)
         return;
     }
     uint32_t flags = staged->command->flags;
-    conn_note_command(staged->conn, staged->command->name);
+    conn_note_command(staged->conn, command_full_name(staged->command, staged->argc, staged->argv));
     if ((flags & COMMAND_WRITE) != 0) {
         run_write(pipeline, staged);
     } else if ((flags & (COMMAND_READ | COMMAND_KEYSPACE)) != 0) {
@@ -262,7 +271,7 @@ static void dispatch(struct pipeline *pipeline, struct staged *staged)
 }
 
 /* True when every key's partition may be served; else answers. */
-static bool partitions_serve(struct pipeline *pipeline, const struct staged *staged)
+static bool partitions_serve(struct pipeline *pipeline, struct staged *staged)
 {
     const struct shard *shard = pipeline->shard;
     uint32_t first = 0, last = 0, step = 0;
@@ -273,6 +282,7 @@ static bool partitions_serve(struct pipeline *pipeline, const struct staged *sta
     for (uint32_t i = first; i <= last; i += step) {
         uint32_t partition = keyspace_partition(&shard->keyspace, staged->argv[i]);
         if (shard->groups[partition].is_damaged) {
+            note_rejected(pipeline, staged);
             struct reply *reply = answer_begin(staged);
             reply_errorf(reply,
                          "CLUSTERDOWN partition %u is damaged on disk and not served; see the log "
@@ -304,6 +314,7 @@ static bool prepare(struct pipeline *pipeline, struct staged *staged, struct com
     if (staged->command->prepare(ctx) == 0) {
         return true;
     }
+    meter_share(pipeline->shard->meter, staged->command, 0, 1);
     answer_captured(pipeline, staged);
     return false;
 }
@@ -376,9 +387,11 @@ static void propose(struct pipeline *pipeline, struct staged *staged, const stru
     struct conn *conn = staged->conn;
     uint64_t ticket = answer_later(staged);
     if (command->spread == SPREAD_NONE || is_one_partition(shard, command, argc, argv)) {
-        shard_propose_command(shard, staged->place.partition, command, argc, argv, conn, ticket);
+        shard_propose_command(shard, staged->place.partition, command, argc, argv, conn, ticket,
+                              meter_type(shard->meter, command, staged->argv, staged->argc));
     } else if (command->spread == SPREAD_SPLIT) {
-        shard_propose_split(shard, command, argc, argv, conn, ticket);
+        shard_propose_split(shard, command, argc, argv, conn, ticket,
+                            meter_type(shard->meter, command, staged->argv, staged->argc));
     } else if (!shard_is_busy(shard)) {
         shard_propose_effects(shard, command, argc, argv, conn, ticket);
     } else {
@@ -394,7 +407,7 @@ static void run_write(struct pipeline *pipeline, struct staged *staged)
     const char *refused = refusal(pipeline, command);
     if (refused != NULL) {
         pipeline->writes_refused++;
-        pipeline->shard->meter->commands[command->id].rejected++;
+        note_rejected(pipeline, staged);
         answer_error(pipeline, staged, refused);
         return;
     }

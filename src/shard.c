@@ -53,6 +53,7 @@ void shard_init(struct shard *shard, struct io *io, uint32_t partitions, uint64_
 
 static void pending_drop(struct pending *pending)
 {
+    mem_free(pending->typed);
     switch (pending->kind) {
     case PENDING_READ:
         late_request_free(pending->read);
@@ -150,13 +151,14 @@ static void propose_command(struct shard *shard, uint32_t partition, const struc
 
 void shard_propose_command(struct shard *shard, uint32_t partition, const struct command *command,
                            uint32_t argc, const struct slice *argv, struct conn *conn,
-                           uint64_t ticket)
+                           uint64_t ticket, struct slowlog_args *typed)
 {
     propose_command(shard, partition, command, argc, argv, /* more= */ false);
     pending_push(shard, (struct pending){
                             .sequence = shard->proposed_sequence,
                             .kind = PENDING_WRITE,
                             .client = { conn, ticket },
+                            .typed = typed,
                         });
 }
 
@@ -190,7 +192,8 @@ static void split_by_partition(struct shard *shard, uint32_t first, uint32_t ste
 }
 
 void shard_propose_split(struct shard *shard, const struct command *command, uint32_t argc,
-                         const struct slice *argv, struct conn *conn, uint64_t ticket)
+                         const struct slice *argv, struct conn *conn, uint64_t ticket,
+                         struct slowlog_args *typed)
 {
     uint32_t ends[PARTITIONS_MAX];
     uint32_t first = (uint32_t)command->first_key;
@@ -218,6 +221,7 @@ void shard_propose_split(struct shard *shard, const struct command *command, uin
                                 .sequence = shard->proposed_sequence,
                                 .kind = PENDING_PART,
                                 .gather = gather,
+                                .typed = p == last ? typed : NULL,
                             });
     }
     mem_free(part);
@@ -260,7 +264,10 @@ void shard_propose_effects(struct shard *shard, const struct command *command, u
         .effects = &shard->effects,
         .stats = &shard->delta,
     };
+    uint64_t start_ns = io_clock_ns(shard->io);
     command->run(&ctx);
+    meter_one(shard->meter, command, argv, argc, conn, shard->now_ms,
+              io_clock_ns(shard->io) - start_ns);
     reply_end(&capture);
     if (capture.is_error || shard->effects.count == 0) {
         struct reply *reply = conn_deferred_begin(conn, ticket); /* nothing changes */
@@ -507,7 +514,10 @@ static void answer_effects(struct pending *pending)
 static void answer_read(struct shard *shard, struct late_request *late)
 {
     struct reply *reply = conn_deferred_begin(late->conn, late->ticket);
+    uint64_t start_ns = io_clock_ns(shard->io);
     shard_run_read(shard, late->command, late->argc, late->argv, (struct key_place){ 0 }, reply);
+    meter_one(shard->meter, late->command, late->argv, late->argc, late->conn, shard->now_ms,
+              io_clock_ns(shard->io) - start_ns);
     answer_end(shard, late->command, late->conn, late->ticket, reply);
     late_request_free(late);
 }
@@ -538,16 +548,21 @@ static void apply_owned(struct shard *shard, struct shard_stage *stage)
     const struct command *command = stage->decoded.command;
     stage->is_metered = meter_times_alone(shard->meter, command);
     if (LIKELY(!stage->is_metered)) {
+        mem_free(owner.typed);
         apply_command(shard, stage, is_owned ? &owner : NULL);
         return;
     }
     struct conn *conn = !is_owned                     ? NULL
                         : owner.kind == PENDING_WRITE ? owner.client.conn
                                                       : owner.gather->conn;
+    bool is_last = !is_owned || owner.kind == PENDING_WRITE || owner.gather->parts_left == 1;
     uint64_t start_ns = io_clock_ns(shard->io);
     apply_command(shard, stage, is_owned ? &owner : NULL);
-    meter_one(shard->meter, command, stage->decoded.argv, stage->decoded.argc, conn, shard->now_ms,
-              io_clock_ns(shard->io) - start_ns);
+    shard->parts_ns += io_clock_ns(shard->io) - start_ns;
+    if (is_last) {
+        meter_typed(shard->meter, command, owner.typed, conn, shard->now_ms, shard->parts_ns);
+        shard->parts_ns = 0;
+    }
 }
 
 static void apply_one(struct shard *shard, struct shard_stage *stage)

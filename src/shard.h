@@ -80,7 +80,8 @@ struct pending {
         struct gather *gather;
         struct late_request *read;
     };
-    struct buffer answer; /* PENDING_EFFECTS: the reply in RESP2; owned */
+    struct buffer answer;       /* PENDING_EFFECTS: the reply in RESP2; owned */
+    struct slowlog_args *typed; /* WRITE, last PART: as meter_type made it; owned */
 };
 
 struct shard {
@@ -105,6 +106,7 @@ struct shard {
     uint32_t split_capacity;
     struct shard_stage *stage;        /* scratch of apply: PIPELINE_BATCH of them */
     struct meter *meter;              /* borrowed */
+    uint64_t parts_ns;                /* what the parts of a split command took so far */
     struct command_stats_delta delta; /* hits and misses since the start (or RESETSTAT) */
     uint64_t entries_applied;
 };
@@ -124,13 +126,15 @@ static inline bool shard_is_busy(const struct shard *shard)
 
 /* ── propose ─────────────────────────────────────────────────────────────────────────────────── */
 
-/* Logs a write whose keys lie in one partition; the client is answered at apply. */
+/* Logs a write whose keys lie in one partition; the client is answered at apply.  Takes `typed`
+ * over (meter_type). */
 void shard_propose_command(struct shard *shard, uint32_t partition, const struct command *command,
                            uint32_t argc, const struct slice *argv, struct conn *conn,
-                           uint64_t ticket);
+                           uint64_t ticket, struct slowlog_args *typed);
 /* Logs one part per partition as one all-or-nothing batch (SPREAD_SPLIT). */
 void shard_propose_split(struct shard *shard, const struct command *command, uint32_t argc,
-                         const struct slice *argv, struct conn *conn, uint64_t ticket);
+                         const struct slice *argv, struct conn *conn, uint64_t ticket,
+                         struct slowlog_args *typed);
 /* Runs a conditional write against the applied state and logs its effects as one batch; requires
  * !shard_is_busy.  Answers at once when there are none (an error, nothing to do). */
 void shard_propose_effects(struct shard *shard, const struct command *command, uint32_t argc,

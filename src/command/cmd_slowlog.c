@@ -43,9 +43,9 @@ static void entry_reply(struct reply *reply, const struct slowlog_entry *entry)
     reply_integer(reply, (int64_t)entry->id);
     reply_integer(reply, (int64_t)entry->time_s);
     reply_integer(reply, (int64_t)entry->usec);
-    reply_array(reply, entry->argc);
-    for (uint32_t i = 0; i < entry->argc; i++) {
-        reply_bulk(reply, entry->argv[i]);
+    reply_array(reply, entry->args->argc);
+    for (uint32_t i = 0; i < entry->args->argc; i++) {
+        reply_bulk(reply, entry->args->argv[i]);
     }
     reply_text(reply, entry->address);
     reply_text(reply, entry->client_name);

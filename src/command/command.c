@@ -56,6 +56,7 @@ static const struct subcommand subcommand_rows[] = {
     {                                                                                              \
         .parent = #PARENT,                                                                         \
         .name = #NAME,                                                                             \
+        .full_name = #PARENT "|" #NAME,                                                            \
         .run = (RUN),                                                                              \
         .arity = (ARITY),                                                                          \
         .first_key = (FIRST),                                                                      \
@@ -295,6 +296,16 @@ const struct subcommand *command_subcommand_lookup(const struct command *parent,
             return row;
         }
     }
+}
+
+const char *command_full_name(const struct command *command, uint32_t argc,
+                              const struct slice *argv)
+{
+    if (command->run != subcommand_command || argc < 2) {
+        return command->name;
+    }
+    const struct subcommand *found = command_subcommand_lookup(command, argv[1]);
+    return found == NULL ? command->name : found->full_name;
 }
 
 /* Writes a name in capitals, as Redis quotes a container; returns `to`. */

@@ -86,6 +86,7 @@ struct command {
 struct subcommand {
     const char *parent; /* lower case, as `name` */
     const char *name;
+    const char *full_name; /* "client|list" */
     command_fn *run;
     int16_t arity; /* counts both words */
     int16_t first_key, last_key, key_step;
@@ -102,6 +103,9 @@ const struct command *command_at(uint32_t id);
  */
 const struct subcommand *command_subcommand_at(const struct command *parent, uint32_t at);
 const struct subcommand *command_subcommand_lookup(const struct command *parent, struct slice name);
+/* The command's name, or its subcommand's when it is a container: "client|list". */
+const char *command_full_name(const struct command *command, uint32_t argc,
+                              const struct slice *argv);
 /* By name, any case; NULL when unknown. */
 const struct command *command_lookup(struct slice name);
 /* By opcode of the log; NULL when unknown. */

@@ -63,10 +63,7 @@ void docs_reply_subcommand(struct reply *reply, const struct command *parent,
 
 void reply_subcommand_name(struct reply *reply, const struct subcommand *subcommand)
 {
-    struct buffer name = { 0 };
-    buffer_printf(&name, "%s|%s", subcommand->parent, subcommand->name);
-    reply_bulk(reply, buffer_slice(&name));
-    buffer_free(&name);
+    reply_text(reply, subcommand->full_name);
 }
 
 /* Ends with the header of the map of subcommands when there are any: the caller fills it. */

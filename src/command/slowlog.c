@@ -2,7 +2,7 @@
  * slowlog.c — the ring of slow commands.
  *
  * Invariants: count <= capacity <= length_max (or all zero); entries [first, first + count) modulo
- * capacity own their argv.  The ring grows by doubling, so an unused log costs nothing.
+ * capacity own their args.  The ring grows by doubling, so an unused log costs nothing.
  *
  * Read next: cmd_slowlog.c.
  */
@@ -18,7 +18,6 @@ enum { SLOWLOG_NOTE_BYTES = 48 }; /* "... (4294967295 more arguments)" */
 
 static void ring_grow(struct slowlog *log);
 static void drop_oldest(struct slowlog *log);
-static void args_copy(struct slowlog_entry *entry, const struct slowlog_record *record);
 static bool is_secret(const struct slice *argv, uint32_t argc, uint32_t at);
 
 void slowlog_init(struct slowlog *log, int64_t slower_than_us, uint32_t length_max)
@@ -37,8 +36,9 @@ void slowlog_deinit(struct slowlog *log)
 
 void slowlog_add(struct slowlog *log, const struct slowlog_record *record)
 {
-    ASSERT(record->argc >= 1);
+    ASSERT(record->args->argc >= 1);
     if (log->length_max == 0) {
+        mem_free(record->args);
         return;
     }
     if (log->count == log->length_max) {
@@ -52,6 +52,7 @@ void slowlog_add(struct slowlog *log, const struct slowlog_record *record)
         .id = log->next_id++,
         .time_s = record->time_s,
         .usec = record->usec,
+        .args = record->args,
     };
     (void)snprintf(entry->address, sizeof(entry->address), "%s", record->address);
     size_t name_size = record->client_name.size;
@@ -59,7 +60,6 @@ void slowlog_add(struct slowlog *log, const struct slowlog_record *record)
     if (name_size > 0) {
         memcpy(entry->client_name, record->client_name.data, name_size);
     }
-    args_copy(entry, record);
     log->count++;
 }
 
@@ -102,28 +102,32 @@ static void ring_grow(struct slowlog *log)
 static void drop_oldest(struct slowlog *log)
 {
     ASSERT(log->count > 0);
-    mem_free(log->ring[log->first].argv);
-    log->ring[log->first].argv = NULL;
+    mem_free(log->ring[log->first].args);
+    log->ring[log->first].args = NULL;
     log->first = (log->first + 1) % log->capacity;
     log->count--;
 }
 
 /* Trims as Redis does: the 32nd of more arguments becomes "... (n more arguments)", an argument of
  * more than 128 bytes ends in "... (n more bytes)". */
-static void args_copy(struct slowlog_entry *entry, const struct slowlog_record *record)
+struct slowlog_args *slowlog_args_new(const struct slice *argv, uint32_t argc)
 {
-    uint32_t argc = record->argc < SLOWLOG_ARGS_MAX ? record->argc : SLOWLOG_ARGS_MAX;
-    size_t room = argc * (sizeof(struct slice) + SLOWLOG_TEXT_MAX + SLOWLOG_NOTE_BYTES);
-    entry->argc = argc;
-    entry->argv = mem_alloc(room);
-    char *text = (char *)(entry->argv + argc);
-    for (uint32_t i = 0; i < argc; i++) {
-        struct slice arg = record->argv[i];
+    uint32_t kept = argc < SLOWLOG_ARGS_MAX ? argc : SLOWLOG_ARGS_MAX;
+    size_t room = sizeof(struct slowlog_args) + kept * sizeof(struct slice);
+    for (uint32_t i = 0; i < kept; i++) {
+        size_t size = argv[i].size < SLOWLOG_TEXT_MAX ? argv[i].size : SLOWLOG_TEXT_MAX;
+        room += size + SLOWLOG_NOTE_BYTES;
+    }
+    struct slowlog_args *args = mem_alloc(room);
+    args->argc = kept;
+    char *text = (char *)(args->argv + kept);
+    for (uint32_t i = 0; i < kept; i++) {
+        struct slice arg = argv[i];
         char *begin = text;
-        if (i == SLOWLOG_ARGS_MAX - 1 && record->argc > SLOWLOG_ARGS_MAX) {
+        if (i == SLOWLOG_ARGS_MAX - 1 && argc > SLOWLOG_ARGS_MAX) {
             text += snprintf(text, SLOWLOG_NOTE_BYTES, "... (%u more arguments)",
-                             record->argc - SLOWLOG_ARGS_MAX + 1);
-        } else if (is_secret(record->argv, record->argc, i)) {
+                             argc - SLOWLOG_ARGS_MAX + 1);
+        } else if (is_secret(argv, argc, i)) {
             text += snprintf(text, SLOWLOG_NOTE_BYTES, "(redacted)");
         } else if (arg.size > SLOWLOG_TEXT_MAX) {
             memcpy(text, arg.data, SLOWLOG_TEXT_MAX);
@@ -134,9 +138,10 @@ static void args_copy(struct slowlog_entry *entry, const struct slowlog_record *
             memcpy(text, arg.data, arg.size);
             text += arg.size;
         }
-        entry->argv[i] = slice_make(begin, (size_t)(text - begin));
+        args->argv[i] = slice_make(begin, (size_t)(text - begin));
     }
-    ASSERT((size_t)(text - (char *)entry->argv) <= room);
+    ASSERT((size_t)(text - (char *)args) <= room);
+    return args;
 }
 
 /* AUTH and HELLO are skipped by their flag; what is left is CONFIG SET requirepass x. */

@@ -17,10 +17,15 @@ enum {
     SLOWLOG_LEN_MAX = 1 << 16, /* slowlog-max-len: at its worst a ring of 300 MB */
 };
 
+/* A trimmed copy of a command, in one allocation (mem_free). */
+struct slowlog_args {
+    uint32_t argc;
+    struct slice argv[]; /* the texts lie behind the array */
+};
+
 struct slowlog_entry {
     uint64_t id, time_s, usec;
-    uint32_t argc;
-    struct slice *argv; /* owned; the texts lie behind the array in the same allocation */
+    struct slowlog_args *args; /* owned */
     char address[64];
     char client_name[SLOWLOG_TEXT_MAX];
 };
@@ -36,8 +41,7 @@ struct slowlog {
 
 /* What the pipeline knows about a command that has run. */
 struct slowlog_record {
-    const struct slice *argv;
-    uint32_t argc;
+    struct slowlog_args *args; /* taken over */
     uint64_t time_s, usec;
     const char *address;
     struct slice client_name;
@@ -49,7 +53,8 @@ static inline bool slowlog_wants(const struct slowlog *log, uint64_t usec)
 {
     return log->slower_than_us >= 0 && usec >= (uint64_t)log->slower_than_us;
 }
-/* Copies it in, dropping the oldest entry when the log is full. */
+struct slowlog_args *slowlog_args_new(const struct slice *argv, uint32_t argc);
+/* Puts it in, dropping the oldest entry when the log is full. */
 void slowlog_add(struct slowlog *log, const struct slowlog_record *record);
 void slowlog_reset(struct slowlog *log);
 /* CONFIG SET slowlog-max-len; drops the oldest that no longer fit. */

@@ -408,14 +408,13 @@ TEST(slowlog_commands)
     ANSWERS("SLOWLOG LEN", ":0\r\n");
     ANSWERS("SLOWLOG GET", "*0\r\n");
     struct slice words[] = { slice_from("SET"), slice_from("k"), slice_from("v") };
-    struct slowlog_record record = { .argv = words,
-                                     .argc = 3,
+    struct slowlog_record record = { .args = slowlog_args_new(words, 3),
                                      .time_s = NOW_S,
                                      .usec = 12345,
                                      .address = "127.0.0.1:5000",
                                      .client_name = slice_from("bob") };
     slowlog_add(&f.fake.slowlog, &record);
-    record.argc = 1;
+    record.args = slowlog_args_new(words, 1);
     slowlog_add(&f.fake.slowlog, &record);
     ANSWERS("SLOWLOG LEN", ":2\r\n");
     static const char newest[] = "*1\r\n*6\r\n:1\r\n:1700000000\r\n:12345\r\n*1\r\n$3\r\nSET\r\n"
@@ -649,7 +648,7 @@ TEST(every_command_answers_one_value_in_every_protocol)
         command_stats_add(&f.fake.host.command_stats[id], id * 1000u, 1 + id);
     }
     struct slice words[] = { slice_from("SET"), slice_from("k") };
-    struct slowlog_record record = { .argv = words, .argc = 2, .address = "a" };
+    struct slowlog_record record = { .args = slowlog_args_new(words, 2), .address = "a" };
     slowlog_add(&f.fake.slowlog, &record);
     for (uint32_t p = 0; p < ARRAY_COUNT(protocols); p++) {
         for (uint32_t i = 0; i < ARRAY_COUNT(lines_answered); i++) {

@@ -112,7 +112,7 @@ static void slowlog_check(const struct slowlog *log, const uint64_t *model, uint
     for (uint32_t age = 0; age < count && age < log->count; age++) {
         const struct slowlog_entry *entry = slowlog_at(log, age);
         CHECK_EQ(entry->usec, model[count - 1 - age]);
-        CHECK_EQ(entry->argv[0].size, 3);
+        CHECK_EQ(entry->args->argv[0].size, 3);
         CHECK_EQ(entry->id, log->next_id - 1 - age);
     }
 }
@@ -138,9 +138,10 @@ TEST(slowlog_is_a_list_that_forgets_the_oldest)
             memmove(model, model + count - keep, keep * sizeof(model[0]));
             count = keep;
         } else {
-            struct slowlog_record record = {
-                .argv = words, .argc = 2, .usec = step, .address = "a", .client_name = words[1]
-            };
+            struct slowlog_record record = { .args = slowlog_args_new(words, 2),
+                                             .usec = step,
+                                             .address = "a",
+                                             .client_name = words[1] };
             slowlog_add(&log, &record);
             if (log.length_max > 0) {
                 if (count == log.length_max) {
@@ -179,21 +180,21 @@ TEST(slowlog_trims_as_redis)
         words[i] = slice_make(text, i == 1 ? LONG : i == 2 ? SLOWLOG_TEXT_MAX : 1);
     }
     words[3] = slice_make(NULL, 0);
-    struct slowlog_record record = {
-        .argv = words, .argc = MANY, .address = "a", .client_name = slice_make(text, LONG)
-    };
+    struct slowlog_record record = { .args = slowlog_args_new(words, MANY),
+                                     .address = "a",
+                                     .client_name = slice_make(text, LONG) };
     slowlog_add(&log, &record);
     const struct slowlog_entry *entry = slowlog_at(&log, 0);
-    CHECK_EQ(entry->argc, SLOWLOG_ARGS_MAX);
-    CHECK(slice_equal(entry->argv[31], slice_from("... (9 more arguments)")));
-    CHECK_EQ(entry->argv[1].size, SLOWLOG_TEXT_MAX + strlen("... (172 more bytes)"));
-    CHECK(memcmp(entry->argv[1].data + SLOWLOG_TEXT_MAX, "... (172 more bytes)", 20) == 0);
-    CHECK_EQ(entry->argv[2].size, SLOWLOG_TEXT_MAX);
-    CHECK_EQ(entry->argv[3].size, 0);
+    CHECK_EQ(entry->args->argc, SLOWLOG_ARGS_MAX);
+    CHECK(slice_equal(entry->args->argv[31], slice_from("... (9 more arguments)")));
+    CHECK_EQ(entry->args->argv[1].size, SLOWLOG_TEXT_MAX + strlen("... (172 more bytes)"));
+    CHECK(memcmp(entry->args->argv[1].data + SLOWLOG_TEXT_MAX, "... (172 more bytes)", 20) == 0);
+    CHECK_EQ(entry->args->argv[2].size, SLOWLOG_TEXT_MAX);
+    CHECK_EQ(entry->args->argv[3].size, 0);
     CHECK_EQ(strlen(entry->client_name), SLOWLOG_TEXT_MAX - 1);
-    record.argc = SLOWLOG_ARGS_MAX;
+    record.args = slowlog_args_new(words, SLOWLOG_ARGS_MAX);
     slowlog_add(&log, &record);
-    CHECK_EQ(slowlog_at(&log, 0)->argv[31].size, 1);
+    CHECK_EQ(slowlog_at(&log, 0)->args->argv[31].size, 1);
     slowlog_deinit(&log);
 }
 
@@ -205,13 +206,13 @@ TEST(slowlog_shows_no_passwords)
                              slice_from("timeout"),     slice_from("5"),
                              slice_from("REQUIREPASS"), slice_from("geheim"),
                              slice_from("masterauth"),  slice_from("geheim") };
-    struct slowlog_record record = { .argv = words, .argc = 8, .address = "a" };
+    struct slowlog_record record = { .args = slowlog_args_new(words, 8), .address = "a" };
     slowlog_add(&log, &record);
     const struct slowlog_entry *entry = slowlog_at(&log, 0);
-    CHECK(slice_equal(entry->argv[3], slice_from("5")));
-    CHECK(slice_equal(entry->argv[4], slice_from("REQUIREPASS")));
-    CHECK(slice_equal(entry->argv[5], slice_from("(redacted)")));
-    CHECK(slice_equal(entry->argv[7], slice_from("(redacted)")));
+    CHECK(slice_equal(entry->args->argv[3], slice_from("5")));
+    CHECK(slice_equal(entry->args->argv[4], slice_from("REQUIREPASS")));
+    CHECK(slice_equal(entry->args->argv[5], slice_from("(redacted)")));
+    CHECK(slice_equal(entry->args->argv[7], slice_from("(redacted)")));
     slowlog_deinit(&log);
 }
 
