@@ -211,6 +211,7 @@ static void look_at_snapshot(struct check *check, const struct snapshot_file *fi
     (void)json_object_set_new(row, "term", number(meta.term));
     (void)json_object_set_new(row, "keys", number(meta.keys));
     (void)json_object_set_new(row, "bytes", number(meta.bytes));
+    (void)json_object_set_new(row, "aux_bytes", number(meta.aux_bytes));
     (void)json_object_set_new(row, "state", json_string(snapshot_state(state)));
     (void)json_array_append_new(check->snapshots, row);
     struct check_group *group = &check->groups[file->group];
@@ -541,15 +542,16 @@ static void print_snapshots(struct check *check)
     size_t i = 0;
     json_t *row = NULL;
     if (json_array_size(check->snapshots) > 0) {
-        buffer_printf(check->out, "\n%-31s %6s %15s %12s %14s  %s\n", "SNAPSHOT", "GROUP", "INDEX",
-                      "KEYS", "BYTES", "STATE");
+        buffer_printf(check->out, "\n%-31s %6s %15s %12s %14s %8s  %s\n", "SNAPSHOT", "GROUP",
+                      "INDEX", "KEYS", "BYTES", "AUX", "STATE");
     }
     json_array_foreach(check->snapshots, i, row)
     {
         buffer_printf(check->out,
-                      "%-31s %6" PRIu64 " %15" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %s\n",
+                      "%-31s %6" PRIu64 " %15" PRIu64 " %12" PRIu64 " %14" PRIu64 " %8" PRIu64
+                      "  %s\n",
                       get_text(row, "file"), get(row, "group"), get(row, "index"), get(row, "keys"),
-                      get(row, "bytes"), get_text(row, "state"));
+                      get(row, "bytes"), get(row, "aux_bytes"), get_text(row, "state"));
     }
 }
 

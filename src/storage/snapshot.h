@@ -28,11 +28,10 @@ struct snapshot_writer;
 struct snapshot_meta {
     uint64_t identity; /* of the data directory */
     uint32_t group;
-    uint64_t index;   /* last entry applied */
-    uint64_t term;    /* of that entry */
-    uint64_t time_ms; /* of that entry: the group's clock */
-    struct slice
-        aux; /* writer only: borrowed until DONE or FAILED; at most SNAPSHOT_AUX_BYTES_MAX */
+    uint64_t index;     /* last entry applied */
+    uint64_t term;      /* of that entry */
+    uint64_t time_ms;   /* of that entry: the group's clock */
+    struct slice aux;   /* for begin, which copies it; at most SNAPSHOT_AUX_BYTES_MAX */
     uint64_t aux_bytes; /* its size, filled in by the writer and the reader */
     uint64_t keys;      /* filled in by the writer and the reader */
     uint64_t bytes;     /* file size, likewise */

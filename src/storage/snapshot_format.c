@@ -2,12 +2,11 @@
  * snapshot_format.c — encoding and checking a snapshot's header, frames, entries and footer.
  *
  *   header   0 u64 magic   8 u32 format   12 u32 88   16 u64 identity   24 u32 group   28 u32 zero
- *           32 u64 index  40 u64 term     48 u64 time_ms   56 28 bytes of zeros
- *           84 u32 CRC-32C of bytes 0..83
- *   frame    0 u32 CRC-32C of bytes 4..31, begun with the seed   4 u32 CRC-32C of the body
- *            8 u32 body size   12 u32 entries   16 u64 entries before   24 u32 number   28 u32
- * magic footer   a frame with its own magic and a body of 24 bytes: 0 u64 keys   8 u64 file size 16
- * u64 digest
+ *           32 u64 index  40 u64 term     48 u64 time_ms   56 u32 size of aux   60 24 bytes of
+ * zeros 84 u32 CRC-32C of bytes 0..83 frame    0 u32 CRC-32C of bytes 4..31, begun with the seed 4
+ * u32 CRC-32C of the body 8 u32 body size   12 u32 entries   16 u64 entries before   24 u32 number
+ *           28 u32 magic: of aux, of a block, of the footer
+ *   footer   a frame and a body of 24 bytes: 0 u64 keys   8 u64 file size   16 u64 digest
  *
  * Read next: snapshot_format.h.
  */
@@ -30,6 +29,7 @@ enum {
 
 static const uint64_t HEADER_MAGIC = UINT64_C(0x0a50414e53696e4d); /* "MniSNAP\n" */
 static const uint32_t BLOCK_MAGIC = 0x31424e53;                    /* "SNB1" */
+static const uint32_t AUX_MAGIC = 0x31414e53;                      /* "SNA1" */
 static const uint32_t FOOTER_MAGIC = 0x31464e53;                   /* "SNF1" */
 
 static uint32_t frame_seed(const struct snapshot_meta *meta)
@@ -54,12 +54,23 @@ static struct snapshot_totals totals_begin(const struct snapshot_meta *meta)
     return (struct snapshot_totals){ .bytes = SNAPSHOT_HEADER_BYTES, .seed = frame_seed(meta) };
 }
 
+/* Counts a frame that is right, aux or a block. */
+static void totals_add(struct snapshot_totals *totals, const char *frame)
+{
+    uint32_t size = load_u32(frame + 8);
+    totals->keys += load_u32(frame + 12);
+    totals->blocks += 1;
+    totals->bytes += SNAPSHOT_FRAME_BYTES + (uint64_t)size;
+    totals->digest = digest_add(totals->digest, load_u32(frame + 4), size);
+}
+
 /* ── writing ─────────────────────────────────────────────────────────────────────────────────── */
 
 void snapshot_header_write(const struct snapshot_meta *meta, char *to,
                            struct snapshot_totals *out_totals)
 {
     ASSERT(meta->group < PARTITIONS_MAX);
+    ASSERT(meta->aux.size <= SNAPSHOT_AUX_BYTES_MAX);
     memset(to, 0, SNAPSHOT_HEADER_BYTES);
     store_u64(to, HEADER_MAGIC);
     store_u32(to + 8, SNAPSHOT_FORMAT);
@@ -69,6 +80,7 @@ void snapshot_header_write(const struct snapshot_meta *meta, char *to,
     store_u64(to + 32, meta->index);
     store_u64(to + 40, meta->term);
     store_u64(to + 48, meta->time_ms);
+    store_u32(to + 56, (uint32_t)meta->aux.size);
     store_u32(to + SNAPSHOT_HEADER_BYTES - 4, crc32c(0, to, SNAPSHOT_HEADER_BYTES - 4));
     *out_totals = totals_begin(meta);
 }
@@ -85,16 +97,21 @@ static void frame_write(char *to, uint32_t magic, uint32_t body_size, uint32_t e
     store_u32(to, crc32c(totals->seed, to + 4, SNAPSHOT_FRAME_BYTES - 4));
 }
 
+void snapshot_aux_write(char *to, size_t size, struct snapshot_totals *totals)
+{
+    ASSERT(size > 0 && size <= SNAPSHOT_AUX_BYTES_MAX);
+    ASSERT(totals->blocks == 0);
+    frame_write(to, AUX_MAGIC, (uint32_t)size, 0, totals);
+    totals_add(totals, to);
+}
+
 void snapshot_frame_write(char *to, size_t body_size, uint32_t entries,
                           struct snapshot_totals *totals)
 {
     ASSERT(body_size > 0 && body_size <= UINT32_MAX);
     ASSERT(entries > 0);
     frame_write(to, BLOCK_MAGIC, (uint32_t)body_size, entries, totals);
-    totals->keys += entries;
-    totals->blocks += 1;
-    totals->bytes += SNAPSHOT_FRAME_BYTES + body_size;
-    totals->digest = digest_add(totals->digest, load_u32(to + 4), (uint32_t)body_size);
+    totals_add(totals, to);
 }
 
 void snapshot_footer_write(char *to, struct snapshot_totals *totals)
@@ -193,7 +210,11 @@ static enum snapshot_item decode_header(struct snapshot_decoder *decoder, struct
         .index = load_u64(from + 32),
         .term = load_u64(from + 40),
         .time_ms = load_u64(from + 48),
+        .aux_bytes = load_u32(from + 56),
     };
+    if (decoder->meta.aux_bytes > SNAPSHOT_AUX_BYTES_MAX) {
+        return bad(decoder, SNAPSHOT_ITEM_DAMAGED, "the header's sizes are impossible");
+    }
     if (decoder->identity != 0 && decoder->meta.identity != decoder->identity) {
         return bad(decoder, SNAPSHOT_ITEM_FOREIGN, "of another data directory");
     }
@@ -202,6 +223,7 @@ static enum snapshot_item decode_header(struct snapshot_decoder *decoder, struct
     }
     decoder->totals = totals_begin(&decoder->meta);
     decoder->has_header = true;
+    decoder->has_aux = decoder->meta.aux_bytes == 0;
     advance(decoder, SNAPSHOT_HEADER_BYTES);
     return SNAPSHOT_ITEM_HEADER;
 }
@@ -224,6 +246,27 @@ static enum snapshot_item decode_footer(struct snapshot_decoder *decoder, const 
     return SNAPSHOT_ITEM_FOOTER;
 }
 
+/* What a frame with a right checksum stands before; DAMAGED when it cannot stand here. */
+static enum snapshot_item frame_item(const struct snapshot_decoder *decoder, const char *frame)
+{
+    uint32_t magic = load_u32(frame + 28);
+    uint32_t size = load_u32(frame + 8);
+    uint32_t entries = load_u32(frame + 12);
+    if (load_u64(frame + 16) != decoder->totals.keys ||
+        load_u32(frame + 24) != decoder->totals.blocks) {
+        return SNAPSHOT_ITEM_DAMAGED;
+    }
+    if (!decoder->has_aux) {
+        bool is_aux = magic == AUX_MAGIC && entries == 0 && size == decoder->meta.aux_bytes;
+        return is_aux ? SNAPSHOT_ITEM_AUX : SNAPSHOT_ITEM_DAMAGED;
+    }
+    if (magic == BLOCK_MAGIC && entries > 0) {
+        return SNAPSHOT_ITEM_BLOCK;
+    }
+    bool is_footer = magic == FOOTER_MAGIC && entries == 0 && size == FOOTER_BODY_BYTES;
+    return is_footer ? SNAPSHOT_ITEM_FOOTER : SNAPSHOT_ITEM_DAMAGED;
+}
+
 enum snapshot_item snapshot_decode(struct snapshot_decoder *decoder, struct slice bytes,
                                    struct slice *out_body, uint32_t *out_entries)
 {
@@ -235,15 +278,11 @@ enum snapshot_item snapshot_decode(struct snapshot_decoder *decoder, struct slic
     }
     struct snapshot_totals *totals = &decoder->totals;
     const char *from = bytes.data;
-    uint32_t magic = load_u32(from + 28);
-    uint32_t entries = load_u32(from + 12);
-    bool is_block = magic == BLOCK_MAGIC && entries > 0;
-    bool is_footer = magic == FOOTER_MAGIC && load_u32(from + 8) == FOOTER_BODY_BYTES;
-    if (load_u32(from) != crc32c(totals->seed, from + 4, SNAPSHOT_FRAME_BYTES - 4) ||
-        (!is_block && !is_footer)) {
+    if (load_u32(from) != crc32c(totals->seed, from + 4, SNAPSHOT_FRAME_BYTES - 4)) {
         return bad(decoder, SNAPSHOT_ITEM_DAMAGED, "a block's frame has a wrong checksum");
     }
-    if (load_u64(from + 16) != totals->keys || load_u32(from + 24) != totals->blocks) {
+    enum snapshot_item item = frame_item(decoder, from);
+    if (item == SNAPSHOT_ITEM_DAMAGED) {
         return bad(decoder, SNAPSHOT_ITEM_DAMAGED, "a block is out of place");
     }
     uint32_t size = load_u32(from + 8);
@@ -254,17 +293,15 @@ enum snapshot_item snapshot_decode(struct snapshot_decoder *decoder, struct slic
     if (load_u32(from + 4) != crc32c(0, body, size)) {
         return bad(decoder, SNAPSHOT_ITEM_DAMAGED, "a block's checksum is wrong");
     }
-    if (is_footer) {
+    if (item == SNAPSHOT_ITEM_FOOTER) {
         return decode_footer(decoder, body);
     }
-    totals->keys += entries;
-    totals->blocks += 1;
-    totals->bytes += SNAPSHOT_FRAME_BYTES + (uint64_t)size;
-    totals->digest = digest_add(totals->digest, load_u32(from + 4), size);
+    totals_add(totals, from);
     advance(decoder, SNAPSHOT_FRAME_BYTES + (uint64_t)size);
+    decoder->has_aux = true;
     *out_body = slice_make(body, size);
-    *out_entries = entries;
-    return SNAPSHOT_ITEM_BLOCK;
+    *out_entries = load_u32(from + 12);
+    return item;
 }
 
 static uint64_t read_u48(const char *from)

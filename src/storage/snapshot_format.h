@@ -2,7 +2,8 @@
  * snapshot_format.h — a snapshot file's bytes, and the decoder that checks them.  Internal to the
  * writer (which verifies what it wrote) and the reader.
  *
- *   header   88 bytes: who it belongs to and which log entry it stands at
+ *   header   88 bytes: who it belongs to, which log entry it stands at, the size of aux
+ *   aux      when its size is not 0: a frame of 32 bytes, then bytes that are the caller's
  *   block    a frame of 32 bytes, then entries; as many blocks as it takes
  *   footer   56 bytes: counts and the digest; nothing follows
  *
@@ -21,7 +22,7 @@
 #include "storage/snapshot.h"
 
 enum {
-    SNAPSHOT_FORMAT = 1,
+    SNAPSHOT_FORMAT = 2, /* 1 had no aux; read as one of size 0 */
     SNAPSHOT_HEADER_BYTES = 88,
     SNAPSHOT_FRAME_BYTES = 32,
     SNAPSHOT_FOOTER_BYTES = 56,
@@ -35,13 +36,15 @@ struct snapshot_totals {
     uint64_t keys;
     uint64_t bytes;  /* of the file */
     uint64_t digest; /* over the blocks' checksums, in order */
-    uint32_t blocks;
-    uint32_t seed; /* of the frames' checksums */
+    uint32_t blocks; /* aux counts as one */
+    uint32_t seed;   /* of the frames' checksums */
 };
 
 /* Writes SNAPSHOT_HEADER_BYTES and begins the totals. */
 void snapshot_header_write(const struct snapshot_meta *meta, char *to,
                            struct snapshot_totals *out_totals);
+/* Fills in the frame before aux, which follows at to + 32 and is not empty; counts it. */
+void snapshot_aux_write(char *to, size_t size, struct snapshot_totals *totals);
 /* Fills in the frame before a finished block and counts it.  `body` follows at to + 32. */
 void snapshot_frame_write(char *to, size_t body_size, uint32_t entries,
                           struct snapshot_totals *totals);
@@ -61,11 +64,13 @@ struct snapshot_decoder {
     uint64_t offset; /* of the next item */
     uint64_t wanted; /* bytes the next item takes, as far as known */
     bool has_header;
+    bool has_aux;       /* or there is none */
     const char *detail; /* with BAD: what is wrong */
 };
 
 enum snapshot_item {
     SNAPSHOT_ITEM_HEADER,
+    SNAPSHOT_ITEM_AUX,    /* *out_body is set */
     SNAPSHOT_ITEM_BLOCK,  /* *out_body and *out_entries are set */
     SNAPSHOT_ITEM_FOOTER, /* the file is whole and right */
     SNAPSHOT_ITEM_MORE,   /* give it decoder->wanted bytes from decoder->offset on */

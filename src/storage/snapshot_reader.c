@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/mem.h"
 #include "io/io.h"
+#include "storage/snapshot_block.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -123,40 +124,10 @@ static enum snapshot_check check_of(enum snapshot_item item)
     return item == SNAPSHOT_ITEM_TOO_NEW ? SNAPSHOT_TOO_NEW : SNAPSHOT_DAMAGED;
 }
 
-/* Puts a verified block's entries into the keyspace. */
-static enum snapshot_check block_load(struct kv *kv, struct slice body, uint32_t entries,
-                                      const char **out_detail)
-{
-    const char *at = body.data;
-    const char *end = body.data + body.size;
-    for (uint32_t i = 0; i < entries; i++) {
-        struct snapshot_entry entry;
-        at = snapshot_entry_read(at, end, &entry);
-        if (at == NULL) {
-            *out_detail = "a block holds a malformed entry";
-            return SNAPSHOT_DAMAGED;
-        }
-        if (entry.type != KV_STRING) {
-            *out_detail = "holds a type of value that is not known";
-            return SNAPSHOT_TOO_NEW;
-        }
-        uint64_t hash = kv_hash(kv, entry.key);
-        if (entry.is_raw) {
-            kv_put_raw(kv, entry.key, hash, entry.value, entry.expire_ms, entry.version);
-        } else {
-            kv_put(kv, entry.key, hash, entry.value, entry.expire_ms, entry.version);
-        }
-    }
-    if (at != end) {
-        *out_detail = "something follows a block's entries";
-        return SNAPSHOT_DAMAGED;
-    }
-    return SNAPSHOT_GOOD;
-}
-
 /* Reads to the end of the file, or to what is wrong with it. */
 static enum snapshot_check file_load(struct window *window, struct snapshot_decoder *decoder,
-                                     struct kv *kv, struct snapshot_report *report)
+                                     struct kv *kv, struct buffer *out_aux,
+                                     struct snapshot_report *report)
 {
     for (;;) {
         struct slice body;
@@ -167,8 +138,15 @@ static enum snapshot_check file_load(struct window *window, struct snapshot_deco
         switch (item) {
         case SNAPSHOT_ITEM_HEADER:
             break;
+        case SNAPSHOT_ITEM_AUX:
+            if (out_aux != NULL) {
+                buffer_append_slice(out_aux, body);
+            }
+            break;
         case SNAPSHOT_ITEM_BLOCK:
-            check = kv != NULL ? block_load(kv, body, entries, &decoder->detail) : SNAPSHOT_GOOD;
+            if (kv != NULL) {
+                check = snapshot_block_check_load(kv, body, entries, &decoder->detail);
+            }
             break;
         case SNAPSHOT_ITEM_MORE: {
             int64_t result = window_fill(window, decoder->offset, decoder->wanted);
@@ -214,17 +192,19 @@ enum snapshot_check snapshot_load(struct io *io, const char *dir, const struct s
                                   struct snapshot_meta *out_meta,
                                   struct snapshot_report *out_report)
 {
-    (void)out_aux;
     char path[PATH_BYTES_MAX];
     struct snapshot_report report = { .check = SNAPSHOT_UNREADABLE };
     struct snapshot_decoder decoder = { 0 };
     struct window window = { .io = io, .file = -1 };
+    if (out_aux != NULL) {
+        out_aux->size = 0;
+    }
     snapshot_name(file->group, file->index, false, report.file);
     int path_size = snprintf(path, sizeof(path), "%s/%s", dir, report.file);
     int64_t size = path_size < PATH_BYTES_MAX ? file_open(io, path, &window.file) : -ENAMETOOLONG;
     if (size >= 0) {
         snapshot_decoder_init(&decoder, file, identity, (uint64_t)size);
-        report.check = file_load(&window, &decoder, kv, &report);
+        report.check = file_load(&window, &decoder, kv, out_aux, &report);
     } else {
         report.error = (int)size;
     }

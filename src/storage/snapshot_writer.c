@@ -4,7 +4,8 @@
  * Two buffers take turns: one is encoded into while the other is on its way to the disk.  The
  * life of a file is a line of phases, each with one kind of operation:
  *
- *   OPEN  ->  WRITE ... (blocks, then the footer)  ->  SYNC  ->  VERIFY ... (read back, decode)
+ *   OPEN  ->  WRITE ... (aux, blocks, then the footer)  ->  SYNC  ->  VERIFY ... (read back,
+ * decode)
  *         ->  CLOSE  ->  RENAME  ->  SYNC_DIR  ->  LIST  ->  PRUNE ... (old generations)  ->  DONE
  *
  * Anything that goes wrong before the rename leads to ABANDON: close, delete, FAILED.  Failing to
@@ -21,6 +22,7 @@
 #include "base/mem.h"
 #include "io/io.h"
 #include "storage/kv_store.h"
+#include "storage/snapshot_block.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -81,6 +83,7 @@ struct snapshot_writer {
 
 static void submit(struct snapshot_writer *writer, enum io_file_kind kind);
 static void write_start(struct snapshot_writer *writer);
+static void block_begin(struct snapshot_writer *writer);
 static void encode(struct snapshot_writer *writer, uint32_t budget);
 static void verify_start(struct snapshot_writer *writer);
 static void verify_step(struct snapshot_writer *writer);
@@ -129,12 +132,30 @@ static const char *path_of_file(const struct snapshot_writer *writer, char *to, 
     return path_of(writer, to, name);
 }
 
+/* Puts what comes before the keys into the first buffer, and opens a block. */
+static void begin_encode(struct snapshot_writer *writer, const struct snapshot_meta *meta)
+{
+    struct buffer *buffer = &writer->buffers[0];
+    size_t aux_size = meta->aux.size;
+    char *to = buffer_reserve(buffer, SNAPSHOT_HEADER_BYTES + SNAPSHOT_FRAME_BYTES + aux_size);
+    snapshot_header_write(meta, to, &writer->totals);
+    buffer->size = SNAPSHOT_HEADER_BYTES;
+    if (aux_size > 0) {
+        to += SNAPSHOT_HEADER_BYTES;
+        memcpy(to + SNAPSHOT_FRAME_BYTES, meta->aux.data, aux_size);
+        snapshot_aux_write(to, aux_size, &writer->totals);
+        buffer->size += SNAPSHOT_FRAME_BYTES + aux_size;
+    }
+    block_begin(writer);
+}
+
 void snapshot_writer_begin(struct snapshot_writer *writer, const struct snapshot_meta *meta,
                            struct kv_view *view)
 {
     ASSERT(writer->phase == PHASE_IDLE);
     ASSERT(!writer->busy && writer->file < 0);
     writer->meta = *meta;
+    writer->meta.aux = (struct slice){ 0 };
     writer->view = view;
     writer->error = 0;
     writer->filling = 0;
@@ -149,12 +170,7 @@ void snapshot_writer_begin(struct snapshot_writer *writer, const struct snapshot
         writer->error = -ENAMETOOLONG;
         return;
     }
-    struct buffer *buffer = &writer->buffers[0];
-    char *to = buffer_reserve(buffer, SNAPSHOT_HEADER_BYTES + SNAPSHOT_FRAME_BYTES);
-    snapshot_header_write(meta, to, &writer->totals);
-    writer->block_at = SNAPSHOT_HEADER_BYTES;
-    writer->block_entries = 0;
-    buffer->size = SNAPSHOT_HEADER_BYTES + SNAPSHOT_FRAME_BYTES;
+    begin_encode(writer, meta);
     writer->phase = PHASE_OPEN;
     writer->op.path = path_of_file(writer, writer->path, /* temporary= */ true);
     writer->op.flags = IO_FILE_RDWR | IO_FILE_CREATE | IO_FILE_TRUNC;
@@ -375,6 +391,16 @@ void snapshot_writer_on_event(struct snapshot_writer *writer, const struct io_ev
 
 /* ── encoding and writing ────────────────────────────────────────────────────────────────────── */
 
+/* Leaves room for the frame of a block at the end of the filling buffer. */
+static void block_begin(struct snapshot_writer *writer)
+{
+    struct buffer *buffer = &writer->buffers[writer->filling];
+    (void)buffer_reserve(buffer, SNAPSHOT_FRAME_BYTES);
+    writer->block_at = buffer->size;
+    writer->block_entries = 0;
+    buffer->size += SNAPSHOT_FRAME_BYTES;
+}
+
 /* Ends the open block of the filling buffer, if it holds anything. */
 static void block_end(struct snapshot_writer *writer)
 {
@@ -390,27 +416,26 @@ static void block_end(struct snapshot_writer *writer)
 
 static void encode(struct snapshot_writer *writer, uint32_t budget)
 {
+    if (writer->is_full) {
+        return;
+    }
     struct buffer *buffer = &writer->buffers[writer->filling];
-    for (uint32_t i = 0; i < budget && !writer->is_full; i++) {
-        const struct kv_entry *entry = kv_view_next(writer->view);
-        if (entry == NULL) {
-            block_end(writer);
-            char *to = buffer_reserve(buffer, SNAPSHOT_FOOTER_BYTES);
-            snapshot_footer_write(to, &writer->totals);
-            buffer->size += SNAPSHOT_FOOTER_BYTES;
-            writer->is_full = true;
-            writer->is_last = true;
-            return;
-        }
-        struct kv_scratch scratch;
-        size_t room = SNAPSHOT_ENTRY_HEADER_BYTES_MAX + kv_entry_key(entry).size +
-                      kv_entry_value(entry, &scratch).size;
-        buffer->size += snapshot_entry_write(entry, buffer_reserve(buffer, room));
-        writer->block_entries += 1;
-        if (buffer->size - writer->block_at >= SNAPSHOT_BLOCK_BYTES) {
-            block_end(writer);
-            writer->is_full = true;
-        }
+    size_t open_bytes = buffer->size - writer->block_at;
+    ASSERT(open_bytes < SNAPSHOT_BLOCK_BYTES);
+    uint32_t entries = 0;
+    bool has_more = snapshot_block_fill(writer->view, budget, SNAPSHOT_BLOCK_BYTES - open_bytes,
+                                        buffer, &entries);
+    writer->block_entries += entries;
+    if (!has_more) {
+        block_end(writer);
+        char *to = buffer_reserve(buffer, SNAPSHOT_FOOTER_BYTES);
+        snapshot_footer_write(to, &writer->totals);
+        buffer->size += SNAPSHOT_FOOTER_BYTES;
+        writer->is_full = true;
+        writer->is_last = true;
+    } else if (buffer->size - writer->block_at >= SNAPSHOT_BLOCK_BYTES) {
+        block_end(writer);
+        writer->is_full = true;
     }
 }
 
@@ -427,12 +452,8 @@ static void write_start(struct snapshot_writer *writer)
     writer->last_is_written = writer->is_last;
     writer->is_full = writer->is_last; /* behind the footer nothing is encoded any more */
     writer->filling ^= 1u;
-    struct buffer *empty = &writer->buffers[writer->filling];
-    empty->size = 0;
-    (void)buffer_reserve(empty, SNAPSHOT_FRAME_BYTES);
-    empty->size = SNAPSHOT_FRAME_BYTES;
-    writer->block_at = 0;
-    writer->block_entries = 0;
+    writer->buffers[writer->filling].size = 0;
+    block_begin(writer);
     submit(writer, IO_FILE_WRITE);
 }
 
@@ -474,7 +495,8 @@ static void verify_step(struct snapshot_writer *writer)
     struct buffer *buffer = &writer->buffers[0];
     size_t used = 0;
     enum snapshot_item item = SNAPSHOT_ITEM_HEADER;
-    while (item == SNAPSHOT_ITEM_HEADER || item == SNAPSHOT_ITEM_BLOCK) {
+    while (item == SNAPSHOT_ITEM_HEADER || item == SNAPSHOT_ITEM_AUX ||
+           item == SNAPSHOT_ITEM_BLOCK) {
         uint64_t before = decoder->offset;
         struct slice body;
         uint32_t entries = 0;

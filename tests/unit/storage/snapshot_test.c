@@ -4,6 +4,8 @@
  */
 #include "storage/snapshot.h"
 
+#include "base/crc32c.h"
+#include "base/endian.h"
 #include "base/prng.h"
 #include "fake_disk.h"
 #include "storage/kv_store.h"
@@ -160,28 +162,56 @@ static struct snapshot_meta meta_make(uint32_t group, uint64_t index)
     };
 }
 
+/* Bytes that are only known to whoever has the seed. */
+static struct buffer aux_make(uint64_t seed, size_t size)
+{
+    struct prng prng;
+    prng_init(&prng, seed);
+    struct buffer aux = { 0 };
+    for (size_t i = 0; i < size; i++) {
+        buffer_append_byte(&aux, (char)prng_next(&prng));
+    }
+    return aux;
+}
+
 static enum snapshot_state write_all(struct disk *disk, struct snapshot_writer *writer,
                                      struct kv *kv, uint32_t group, uint64_t index)
 {
     struct snapshot_meta meta = meta_make(group, index);
+    struct buffer aux = aux_make(index, 100);
     struct kv_view *view = kv_view_begin(kv);
+    meta.aux = buffer_slice(&aux);
     snapshot_writer_begin(writer, &meta, view);
+    buffer_free(&aux); /* it was copied */
     while (turn(disk, writer, 100)) {
     }
     kv_view_end(view);
     return snapshot_writer_state(writer);
 }
 
+/* Of what write_all wrote. */
 static enum snapshot_check load(struct disk *disk, uint32_t group, uint64_t index, struct kv *kv,
                                 struct snapshot_meta *meta, struct snapshot_report *report)
 {
     struct snapshot_file file = { .group = group, .index = index };
-    return snapshot_load(&disk->io, "d", &file, IDENTITY, kv, NULL, meta, report);
+    struct buffer aux = { 0 };
+    buffer_append_text(&aux, "what was there before");
+    enum snapshot_check check =
+        snapshot_load(&disk->io, "d", &file, IDENTITY, kv, &aux, meta, report);
+    if (check == SNAPSHOT_GOOD) {
+        struct buffer wanted = aux_make(index, 100);
+        CHECK(slice_equal(buffer_slice(&aux), buffer_slice(&wanted)));
+        CHECK_EQ(meta->aux_bytes, 100);
+        buffer_free(&wanted);
+    }
+    buffer_free(&aux);
+    return check;
 }
 
 /* ── round trips ─────────────────────────────────────────────────────────────────────────────── */
 
-static void round_trip(unsigned keys, unsigned puts, unsigned value_max, uint64_t seed)
+static void round_trip(unsigned keys, unsigned puts, unsigned value_max, size_t aux_size,
+                       uint64_t seed)
 {
     struct prng prng;
     prng_init(&prng, seed);
@@ -192,6 +222,8 @@ static void round_trip(unsigned keys, unsigned puts, unsigned value_max, uint64_
     struct snapshot_writer *writer = snapshot_writer_new(&disk->io, "d");
     CHECK_EQ(snapshot_writer_state(writer), SNAPSHOT_IDLE);
     struct snapshot_meta meta = meta_make(12, 345);
+    struct buffer aux = aux_make(seed, aux_size);
+    meta.aux = buffer_slice(&aux);
     struct kv_view *view = kv_view_begin(model->kv);
     snapshot_writer_begin(writer, &meta, view);
     while (turn(disk, writer, 1 + (uint32_t)prng_below(&prng, 50))) {
@@ -206,13 +238,22 @@ static void round_trip(unsigned keys, unsigned puts, unsigned value_max, uint64_
 
     struct kv *loaded = kv_new(HASH_SEED);
     struct snapshot_report report;
-    CHECK_EQ(load(disk, 12, 345, loaded, &meta, &report), SNAPSHOT_GOOD);
+    struct snapshot_file file = { .group = 12, .index = 345 };
+    struct buffer got = { 0 };
+    CHECK_EQ(snapshot_load(&disk->io, "d", &file, IDENTITY, loaded, &got, &meta, &report),
+             SNAPSHOT_GOOD);
+    CHECK(slice_equal(buffer_slice(&got), buffer_slice(&aux)));
+    CHECK_EQ(meta.aux_bytes, aux_size);
     compare(model, items, loaded);
     CHECK(memcmp(&meta, &written, sizeof(meta)) == 0);
     CHECK_EQ(meta.term, 3);
     CHECK_EQ(meta.time_ms, 1234567);
     CHECK_EQ(meta.keys, kv_stats(loaded)->keys);
-    CHECK_EQ(load(disk, 12, 345, NULL, &meta, &report), SNAPSHOT_GOOD); /* only verifying */
+    CHECK_EQ(snapshot_load(&disk->io, "d", &file, IDENTITY, NULL, NULL, &meta, &report),
+             SNAPSHOT_GOOD); /* only verifying */
+    CHECK_EQ(meta.aux_bytes, aux_size);
+    buffer_free(&got);
+    buffer_free(&aux);
     CHECK_EQ(disk_open_handles(disk), 0);
     kv_free(loaded);
     snapshot_writer_free(writer);
@@ -223,11 +264,12 @@ static void round_trip(unsigned keys, unsigned puts, unsigned value_max, uint64_
 
 TEST(round_trips_while_writes_go_on)
 {
-    round_trip(KEYS_MAX, 60000, 1 << 20, 1);
-    round_trip(KEYS_MAX, 30000, 2000, 2);
-    round_trip(100, 300, 300000, 3);
-    round_trip(1, 1, 100, 4);
-    round_trip(1, 0, 100, 5); /* an empty partition */
+    round_trip(KEYS_MAX, 60000, 1 << 20, SNAPSHOT_AUX_BYTES_MAX, 1);
+    round_trip(KEYS_MAX, 30000, 2000, 0, 2);
+    round_trip(100, 300, 300000, 1, 3);
+    round_trip(1, 1, 100, 5000, 4);
+    round_trip(1, 0, 100, 0, 5); /* an empty partition */
+    round_trip(1, 0, 100, 300000, 6);
 }
 
 TEST(the_same_contents_give_the_same_bytes)
@@ -251,6 +293,29 @@ TEST(the_same_contents_give_the_same_bytes)
         disk_free(disk);
     }
     buffer_free(&first);
+}
+
+/* Two files that differ in nothing but aux do not have the same digest. */
+TEST(the_digest_covers_aux)
+{
+    uint64_t digests[3];
+    for (unsigned i = 0; i < 3; i++) {
+        struct disk *disk = disk_new();
+        struct kv *kv = kv_new(HASH_SEED);
+        struct snapshot_writer *writer = snapshot_writer_new(&disk->io, "d");
+        struct snapshot_meta meta = meta_make(1, 10);
+        struct kv_view *view = kv_view_begin(kv);
+        meta.aux = slice_from(i == 0 ? "" : i == 1 ? "one" : "two");
+        snapshot_writer_begin(writer, &meta, view);
+        while (turn(disk, writer, 100)) {
+        }
+        digests[i] = snapshot_writer_take(writer).digest;
+        kv_view_end(view);
+        snapshot_writer_free(writer);
+        kv_free(kv);
+        disk_free(disk);
+    }
+    CHECK(digests[0] != digests[1] && digests[0] != digests[2] && digests[1] != digests[2]);
 }
 
 /* ── what is wrong is found ──────────────────────────────────────────────────────────────────── */
@@ -319,6 +384,71 @@ TEST(every_length)
     buffer_append_byte(small.bytes, 0);
     CHECK_EQ(small_load(&small), SNAPSHOT_DAMAGED);
     small_free(&small);
+}
+
+/* A file put together by hand, every checksum right: header, then frames, then footer. */
+enum piece { PIECE_END, PIECE_AUX, PIECE_BLOCK };
+
+static enum snapshot_check made_load(size_t aux_size, uint32_t format, const enum piece *pieces)
+{
+    struct disk *disk = disk_new();
+    struct buffer bytes = { 0 };
+    struct snapshot_totals totals;
+    struct snapshot_meta meta = meta_make(5, 9);
+    meta.aux = slice_make("AUX of this and that", aux_size);
+    char *header = buffer_reserve(&bytes, SNAPSHOT_HEADER_BYTES);
+    snapshot_header_write(&meta, header, &totals);
+    store_u32(header + 8, format);
+    store_u32(header + SNAPSHOT_HEADER_BYTES - 4, crc32c(0, header, SNAPSHOT_HEADER_BYTES - 4));
+    bytes.size = SNAPSHOT_HEADER_BYTES;
+    for (; *pieces != PIECE_END; pieces++) {
+        static const char entry[] = "\0\1\1\0\0\0\0\0\0kv"; /* without the 0 behind it */
+        char *to = buffer_reserve(&bytes, SNAPSHOT_FRAME_BYTES + 100);
+        if (*pieces == PIECE_AUX) {
+            totals.blocks = 0; /* as if it were the first */
+            memcpy(to + SNAPSHOT_FRAME_BYTES, "AUX of this and that", 10);
+            snapshot_aux_write(to, 10, &totals);
+            bytes.size += SNAPSHOT_FRAME_BYTES + 10;
+        } else {
+            memcpy(to + SNAPSHOT_FRAME_BYTES, entry, sizeof(entry) - 1);
+            snapshot_frame_write(to, sizeof(entry) - 1, 1, &totals);
+            bytes.size += SNAPSHOT_FRAME_BYTES + sizeof(entry) - 1;
+        }
+    }
+    snapshot_footer_write(buffer_reserve(&bytes, SNAPSHOT_FOOTER_BYTES), &totals);
+    bytes.size += SNAPSHOT_FOOTER_BYTES;
+    disk_put(disk, "d/snap-00005-000000000000009.mdb", buffer_slice(&bytes));
+    struct kv *kv = kv_new(HASH_SEED);
+    struct snapshot_file file = { .group = 5, .index = 9 };
+    struct snapshot_report report;
+    enum snapshot_check check =
+        snapshot_load(&disk->io, "d", &file, IDENTITY, kv, NULL, &meta, &report);
+    kv_free(kv);
+    buffer_free(&bytes);
+    disk_free(disk);
+    return check;
+}
+
+TEST(aux_has_its_place)
+{
+    static const enum piece none[] = { PIECE_END };
+    static const enum piece aux[] = { PIECE_AUX, PIECE_END };
+    static const enum piece block[] = { PIECE_BLOCK, PIECE_END };
+    static const enum piece aux_block[] = { PIECE_AUX, PIECE_BLOCK, PIECE_END };
+    static const enum piece block_aux[] = { PIECE_BLOCK, PIECE_AUX, PIECE_END };
+    static const enum piece aux_aux[] = { PIECE_AUX, PIECE_AUX, PIECE_END };
+    CHECK_EQ(made_load(0, SNAPSHOT_FORMAT, none), SNAPSHOT_GOOD);
+    CHECK_EQ(made_load(0, SNAPSHOT_FORMAT, block), SNAPSHOT_GOOD);
+    CHECK_EQ(made_load(10, SNAPSHOT_FORMAT, aux), SNAPSHOT_GOOD);
+    CHECK_EQ(made_load(10, SNAPSHOT_FORMAT, aux_block), SNAPSHOT_GOOD);
+    CHECK_EQ(made_load(10, SNAPSHOT_FORMAT, none), SNAPSHOT_DAMAGED);
+    CHECK_EQ(made_load(10, SNAPSHOT_FORMAT, block), SNAPSHOT_DAMAGED);
+    CHECK_EQ(made_load(10, SNAPSHOT_FORMAT, block_aux), SNAPSHOT_DAMAGED);
+    CHECK_EQ(made_load(10, SNAPSHOT_FORMAT, aux_aux), SNAPSHOT_DAMAGED);
+    CHECK_EQ(made_load(11, SNAPSHOT_FORMAT, aux_block), SNAPSHOT_DAMAGED);
+    CHECK_EQ(made_load(0, SNAPSHOT_FORMAT, aux), SNAPSHOT_DAMAGED);
+    CHECK_EQ(made_load(0, 1, block), SNAPSHOT_GOOD); /* before there was aux */
+    CHECK_EQ(made_load(0, SNAPSHOT_FORMAT + 1, block), SNAPSHOT_TOO_NEW);
 }
 
 TEST(zeroed_and_swapped_pieces)
@@ -481,8 +611,11 @@ TEST(crash_anywhere)
         CHECK_EQ(write_all(disk, writer, model->kv, 1, 10), SNAPSHOT_DONE);
         (void)snapshot_writer_take(writer);
         struct snapshot_meta meta = meta_make(1, 20);
+        struct buffer aux = aux_make(20, 100);
         struct kv_view *view = kv_view_begin(model->kv);
+        meta.aux = buffer_slice(&aux);
         snapshot_writer_begin(writer, &meta, view);
+        buffer_free(&aux);
         was_complete = true;
         for (unsigned i = 0; turn(disk, writer, 1000); i++) {
             if (i == stop) {
