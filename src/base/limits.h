@@ -70,6 +70,7 @@ enum {
     PEER_MEMBERS_MAX = 64,           /* nodes of a cluster */
     PEER_LINKS_MAX = 512,            /* two in each direction to every member, and as many again */
     PEER_LINKS_INBOUND_MAX = 256,    /* of them accepted, so that dialing always finds room */
+    PEER_DIALED_MAX = 128,           /* outgoing links at which only members are dialed any more */
     PEER_STRANGERS_MAX = 32, /* accepted and without HELLO: the oldest makes way for the newest */
     PEER_JOINS_MAX = 8,      /* accepted PEER_JOIN links: nodes join one by one */
     PEER_RAFT_QUEUE_BYTES_MAX = 8 << 20, /* unsent bytes of a link at which it takes no further */
@@ -86,7 +87,8 @@ enum {
 
 _Static_assert(ENTRY_BYTES_MAX < AOF_SEGMENT_BYTES, "an entry fits into one segment");
 _Static_assert(AOF_PENDING_BYTES_MAX > 2 * ENTRY_BYTES_MAX, "one entry never blocks the log");
-_Static_assert(PEER_LINKS_MAX - PEER_LINKS_INBOUND_MAX > 2 * PEER_MEMBERS_MAX, "all can be dialed");
+_Static_assert(PEER_LINKS_MAX - PEER_LINKS_INBOUND_MAX >= PEER_DIALED_MAX + 2 * PEER_MEMBERS_MAX,
+               "all members can be dialed");
 _Static_assert(PEER_LINKS_INBOUND_MAX > 2 * PEER_MEMBERS_MAX + PEER_STRANGERS_MAX + PEER_JOINS_MAX,
                "all members can dial us, whatever strangers do");
 _Static_assert(KEY_BYTES_MAX < REQUEST_BYTES_MAX, "a key fits into a request");
