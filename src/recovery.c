@@ -19,6 +19,12 @@
 #include <limits.h>
 #include <stdio.h>
 
+/* A damaged snapshot file. */
+struct rejected {
+    uint32_t group;
+    char file[64];
+};
+
 struct recovery {
     struct io *io;
     struct log *log;
@@ -28,6 +34,8 @@ struct recovery {
     struct aof_reader *reader;
     uint64_t *last_seen; /* per group: sequence of its newest record read; owned */
     bool *is_baseless;   /* per group: no snapshot was good; only a log from index 1 helps; owned */
+    struct rejected *rejected; /* owned */
+    uint32_t rejected_count;
     uint64_t unexplained;                 /* lost records that no gap has explained yet */
     uint64_t last_damage;                 /* highest lost sequence */
     uint64_t next_sequence, next_segment; /* where the log goes on */
@@ -41,7 +49,8 @@ static int replay_log(struct recovery *recovery);
 static int find_end(struct recovery *recovery);
 static int open_log(struct recovery *recovery);
 static void suspect_unexplained(struct recovery *recovery);
-static void set_aside(struct recovery *recovery, const char *file);
+static void set_aside_rejected(struct recovery *recovery);
+static void propose_after_damage(struct recovery *recovery);
 
 int recovery_run(struct io *io, struct log *log, const struct recovery_options *options,
                  struct shard *shard, struct recovery_result *out_result, char *error,
@@ -69,13 +78,18 @@ int recovery_run(struct io *io, struct log *log, const struct recovery_options *
     }
     if (status == 0) {
         suspect_unexplained(&recovery);
+        set_aside_rejected(&recovery);
         status = open_log(&recovery);
+    }
+    if (status == 0 && options->salvage) {
+        propose_after_damage(&recovery);
     }
     if (recovery.reader != NULL) {
         aof_reader_close(recovery.reader);
     }
     mem_free(recovery.last_seen);
     mem_free(recovery.is_baseless);
+    mem_free(recovery.rejected);
     out_result->took_ms = (io_clock_ns(io) - start_ns) / 1000000;
     return status;
 }
@@ -133,7 +147,11 @@ static bool load_candidate(struct recovery *recovery, const struct snapshot_file
     kv_free(keyspace->partitions[file->group]);
     keyspace->partitions[file->group] = kv_new(keyspace->hash_seed);
     if (check == SNAPSHOT_DAMAGED) {
-        set_aside(recovery, report.file);
+        uint32_t count = ++recovery->rejected_count;
+        recovery->rejected = mem_realloc(recovery->rejected, count * sizeof(struct rejected));
+        struct rejected *rejected = &recovery->rejected[count - 1];
+        rejected->group = file->group;
+        (void)snprintf(rejected->file, sizeof(rejected->file), "%s", report.file);
     }
     return false;
 }
@@ -149,6 +167,17 @@ static void set_aside(struct recovery *recovery, const char *file)
     if (io_file_run(recovery->io, &op) == 0) {
         op = (struct io_file_op){ .kind = IO_FILE_SYNC_DIR, .path = recovery->options->dir };
         (void)io_file_run(recovery->io, &op);
+    }
+}
+
+/* The files of a group that is not served stay: they show the damage to the next start. */
+static void set_aside_rejected(struct recovery *recovery)
+{
+    for (uint32_t i = 0; i < recovery->rejected_count; i++) {
+        const struct rejected *rejected = &recovery->rejected[i];
+        if (!recovery->shard->groups[rejected->group].is_damaged) {
+            set_aside(recovery, rejected->file);
+        }
     }
 }
 
@@ -340,14 +369,19 @@ static int find_end(struct recovery *recovery)
 
 /* Lost records that no gap explains: any group without a later record may have lost its newest.
  * And a group whose snapshots are all bad has nothing without its log. */
+static bool is_suspect(const struct recovery *recovery, uint32_t number)
+{
+    uint64_t last_seen = recovery->last_seen[number];
+    return (recovery->unexplained > 0 && last_seen < recovery->last_damage) ||
+           (recovery->is_baseless[number] && last_seen == 0);
+}
+
 static void suspect_unexplained(struct recovery *recovery)
 {
     struct shard *shard = recovery->shard;
     uint32_t suspects = 0;
     for (uint32_t i = 0; i < shard->keyspace.count; i++) {
-        bool may_miss = recovery->unexplained > 0 && recovery->last_seen[i] < recovery->last_damage;
-        bool is_lost = recovery->is_baseless[i] && recovery->last_seen[i] == 0;
-        if (may_miss || is_lost) {
+        if (is_suspect(recovery, i)) {
             damage_group(recovery, i);
             suspects++;
         }
@@ -356,6 +390,17 @@ static void suspect_unexplained(struct recovery *recovery)
         log_event(recovery->log, LOG_ERROR, "partitions_suspect",
                   LOG_U64("lost_records", recovery->unexplained), LOG_U64("partitions", suspects),
                   LOG_STR("served", recovery->options->salvage ? "with what is left" : "no"));
+    }
+}
+
+/* Whoever salvages takes what is left for all there is: an empty entry behind the damage says so to
+ * the next start. */
+static void propose_after_damage(struct recovery *recovery)
+{
+    for (uint32_t i = 0; i < recovery->shard->keyspace.count; i++) {
+        if (is_suspect(recovery, i)) {
+            shard_propose_entry(recovery->shard, i, ENTRY_NOOP, (struct slice){ 0 });
+        }
     }
 }
 

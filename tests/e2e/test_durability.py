@@ -285,11 +285,11 @@ class Damage(DurabilityCase):
         self.assertEqual(refused, set())
         self.assertEqual(good, set(range(len(good))), "not a prefix")
         self.assertGreater(len(missing), 0)
-        self.fill(server, 0, self.keys)
         self.assertEqual(server.command("SAVE"), b"OK")
         server.kill()
         server = self.server(*self.options).start()
-        self.assertEqual(len(self.read(server)[0]), self.keys)
+        self.assertEqual(self.read(server), (good, missing, refused))
+        self.assertEqual(server.command("SET", "key:0", "value:0"), b"OK")
 
     def test_missing_log(self):
         server = self.server(*self.options).start()
@@ -365,6 +365,34 @@ class Damage(DurabilityCase):
         server.kill()
         server.start()
         self.assertEqual(len(self.read(server)[0]), self.keys)
+
+    def test_partition_with_no_good_file(self):
+        """Its snapshots are bad and the log they replaced is gone: every later start knows."""
+        server = self.server(*self.options, "--aof-segment-size", "64kb").start()
+        self.fill(server, 0, self.keys)
+        for _ in range(2):
+            self.assertEqual(server.command("SAVE"), b"OK")
+        server.stop()
+        server.start()                           # a log file of its own, with nothing in it
+        server.stop()
+        for path in self.data("aof-*.log")[:-1]:
+            os.unlink(path)
+        for path in self.data("snap-00003-*.mdb"):
+            self.flip(path, os.path.getsize(path) // 2)
+        seen = []
+        for _ in range(3):
+            server.start()
+            seen.append(self.read(server))
+            server.kill()
+        good, missing, refused = seen[0]
+        self.assertEqual(missing, set())
+        self.assertGreater(len(refused), 0)
+        self.assertEqual(seen, seen[:1] * 3)
+        server = self.server(*self.options, "--recover", "salvage").start()
+        self.assertEqual(self.read(server), (good, refused, set()))
+        server.kill()
+        server = self.server(*self.options).start()
+        self.assertEqual(self.read(server), (good, refused, set()))
 
     def test_torn_tail(self):
         """What a power loss may do to the newest, unsynced writes: the end of the log is missing.
