@@ -78,6 +78,12 @@ enum {
     PEER_BULK_QUEUE_BYTES_MAX = 2 << 20, /* enough to keep the wire busy; the rest waits on disk */
     PEER_JOIN_QUEUE_BYTES_MAX = 1 << 20,
 
+    /* Requests whose leader is another node. */
+    FORWARD_BYTES_MAX = 64 << 20, /* kept at the same time; then no client is read any more */
+    FORWARD_ANSWERS_BYTES_MAX =
+        REPLY_VALUES_BYTES_MAX + (64 << 20), /* for one node that does not take them: the largest
+                                                reply must pass; then its link is closed */
+
     /* Loop. */
     PIPELINE_BATCH = 32,           /* requests staged together for prefetching */
     RECLAIM_BATCH = 128,           /* entries of a flushed partition freed in one iteration */
