@@ -92,9 +92,11 @@ sim_parts := $(patsubst tests/sim/%.c,$(B)/sim/%.o,\
 $(sim_parts): $(B)/sim/%.o: tests/sim/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -Isrc -Itests/sim -MMD -MP -c $< -o $@
-$(SIMS) $(SIM_TESTS): $(B)/sim/%: tests/sim/%.c $(sim_parts) $(root) $(libs) $(B)/flags
+$(B)/sim/libsim.a: $(sim_parts)
+	@rm -f $@; $(AR) rcs $@ $^
+$(SIMS) $(SIM_TESTS): $(B)/sim/%: tests/sim/%.c $(B)/sim/libsim.a $(root) $(libs) $(B)/flags
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(FLAGS) -Isrc -Itests/sim -MMD -MP $< $(sim_parts) $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
+	$(Q)$(CC) $(FLAGS) -Isrc -Itests/sim -MMD -MP $< $(B)/sim/libsim.a $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
 .PHONY: sim sim-build sim-list bench
 sim-build: $(SIMS) $(SIM_TESTS)
 sim-list:

@@ -259,7 +259,7 @@ TEST(agrees_with_brute_force)
         }
     }
     CHECK(explained > 10000);
-    CHECK(unexplained > 3000);
+    CHECK(unexplained > 1500);
 }
 
 /* ── known histories ─────────────────────────────────────────────────────────────────────────── */

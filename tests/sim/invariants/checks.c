@@ -1,0 +1,88 @@
+/*
+ * checks.c — see checks.h.
+ */
+#include "checks.h"
+
+#include "base/mem.h"
+
+struct checks {
+    struct check_leaders *leaders;
+    struct check_chain *chain;
+    struct check_promises *promises;
+    struct check_digests *digests;
+};
+
+struct checks *checks_new(struct sim *sim)
+{
+    struct checks *checks = mem_zalloc(sizeof(*checks));
+    checks->leaders = check_leaders_new(sim);
+    checks->chain = check_chain_new(sim);
+    checks->promises = check_promises_new(sim);
+    checks->digests = check_digests_new(sim);
+    return checks;
+}
+
+void checks_free(struct checks *checks)
+{
+    check_leaders_free(checks->leaders);
+    check_chain_free(checks->chain);
+    check_promises_free(checks->promises);
+    check_digests_free(checks->digests);
+    mem_free(checks);
+}
+
+void checks_after_turn(struct sim_machine *machine)
+{
+    struct checks *checks = machine->sim->checks;
+    struct probe probe;
+    for (uint32_t group = 0; group < SIM_GROUPS; group++) {
+        if (!probe_group(machine, group, &probe)) {
+            continue;
+        }
+        if (probe.raft != NULL) {
+            check_chain_turn(checks->chain, machine, group, &probe);
+            check_leaders_turn(checks->leaders, checks->chain, machine, group, &probe);
+            check_promises_turn(checks->promises, machine, group, &probe);
+        }
+        check_digests_turn(checks->digests, machine, group, &probe);
+    }
+    check_resources_turn(machine);
+}
+
+void checks_on_start(struct sim_machine *machine)
+{
+    struct checks *checks = machine->sim->checks;
+    struct probe probe;
+    for (uint32_t group = 0; group < SIM_GROUPS; group++) {
+        check_chain_start(checks->chain, machine, group);
+        check_digests_start(checks->digests, machine, group);
+        if (probe_group(machine, group, &probe) && probe.raft != NULL) {
+            check_promises_start(checks->promises, machine, group, &probe);
+        }
+    }
+}
+
+void checks_on_crash(struct sim_machine *machine)
+{
+    (void)machine; /* what counts was seen after its last whole turn */
+}
+
+void checks_on_answer(struct sim *sim, const struct sim_op *op)
+{
+    check_durable_answer(sim, sim->checks->chain, op);
+    check_effects_answer(sim, sim->checks->chain, op);
+}
+
+struct checks_seen checks_seen(const struct sim *sim)
+{
+    return (struct checks_seen){
+        .elections = check_leaders_elections(sim->checks->leaders),
+        .entries = check_chain_entries(sim->checks->chain),
+        .digests = check_digests_compared(sim->checks->digests),
+    };
+}
+
+void checks_end(struct sim *sim)
+{
+    check_effects_end(sim, sim->checks->chain);
+}

@@ -1,0 +1,95 @@
+/*
+ * checks.h — the invariants of a simulated cluster: one file each, told of what happens.
+ *
+ *   leaders     I1, I3   at most one leader a term; a leader has all that was committed before
+ *   chain       I2, I4   one (index, term), one entry; one committed chain, which all follow
+ *   promises    I5       term, vote and log are kept across restarts; one vote a term
+ *   digests     I6       equal state at equal index
+ *   durable     I10      acknowledged: on the platters of a majority at that moment
+ *   effects     I11-I13  refused: never there; no write twice; ANY shows only what is committed
+ *   resources   I25, I26 no busy loop, bounded disk
+ *   progress    I27-I30  after healing: a leader everywhere, equal replicas, then quiet
+ *
+ * checks.c calls them in this order; a checker that finds something calls sim_fail.
+ */
+#pragma once
+
+#include "sim_probe.h"
+
+struct checks *checks_new(struct sim *sim);
+void checks_free(struct checks *checks);
+void checks_after_turn(struct sim_machine *machine);
+/* After a start, before the first turn. */
+void checks_on_start(struct sim_machine *machine);
+/* The process is dead, its memory can still be looked at. */
+void checks_on_crash(struct sim_machine *machine);
+/* A client's operation has ended. */
+void checks_on_answer(struct sim *sim, const struct sim_op *op);
+
+/* leaders.c */
+struct check_leaders;
+struct check_chain;
+struct check_leaders *check_leaders_new(struct sim *sim);
+void check_leaders_free(struct check_leaders *check);
+void check_leaders_turn(struct check_leaders *check, const struct check_chain *chain,
+                        const struct sim_machine *machine, uint32_t group,
+                        const struct probe *probe);
+uint64_t check_leaders_elections(const struct check_leaders *check);
+
+/* chain.c */
+struct check_chain *check_chain_new(struct sim *sim);
+void check_chain_free(struct check_chain *check);
+void check_chain_turn(struct check_chain *check, const struct sim_machine *machine, uint32_t group,
+                      const struct probe *probe);
+void check_chain_start(struct check_chain *check, const struct sim_machine *machine,
+                       uint32_t group);
+uint64_t check_chain_committed(const struct check_chain *check, uint32_t group);
+/* Term of a committed entry, and of the leader when it was first seen committed. */
+uint64_t check_chain_term(const struct check_chain *check, uint32_t group, uint64_t index,
+                          uint64_t *out_commit_term);
+uint64_t check_chain_entries(const struct check_chain *check);
+/* Where the chain holds what operation `number` wrote; 0: nowhere.  `out_count`: how often. */
+uint64_t check_chain_find(const struct check_chain *check, uint32_t number, uint32_t *out_group,
+                          uint32_t *out_count);
+
+/* promises.c */
+struct check_promises;
+struct check_promises *check_promises_new(struct sim *sim);
+void check_promises_free(struct check_promises *check);
+void check_promises_turn(struct check_promises *check, const struct sim_machine *machine,
+                         uint32_t group, const struct probe *probe);
+void check_promises_start(struct check_promises *check, const struct sim_machine *machine,
+                          uint32_t group, const struct probe *probe);
+
+/* digests.c */
+struct check_digests;
+struct check_digests *check_digests_new(struct sim *sim);
+void check_digests_free(struct check_digests *check);
+void check_digests_turn(struct check_digests *check, const struct sim_machine *machine,
+                        uint32_t group, const struct probe *probe);
+void check_digests_start(struct check_digests *check, const struct sim_machine *machine,
+                         uint32_t group);
+uint64_t check_digests_compared(const struct check_digests *check);
+
+/* durable.c */
+void check_durable_answer(struct sim *sim, const struct check_chain *chain,
+                          const struct sim_op *op);
+
+/* effects.c */
+void check_effects_answer(struct sim *sim, const struct check_chain *chain,
+                          const struct sim_op *op);
+void check_effects_end(struct sim *sim, const struct check_chain *chain);
+
+/* resources.c */
+void check_resources_turn(struct sim_machine *machine);
+
+/* progress.c: true when the core has converged.  `out_why`: what is missing. */
+bool check_progress(const struct sim *sim, char *out_why, size_t why_size);
+
+/* What has been seen, for the summary. */
+struct checks_seen {
+    uint64_t elections, entries, digests;
+};
+struct checks_seen checks_seen(const struct sim *sim);
+/* The end of a life: what can only be said then. */
+void checks_end(struct sim *sim);

@@ -1,0 +1,202 @@
+/*
+ * sim_machine.c — the machines and their nodes: configuration, start, step, crash.
+ *
+ * A start must succeed, unless a crash was planned in the middle of it: after any crash a node
+ * comes back without an operator, and reports no damage.
+ */
+#include "base/assert.h"
+#include "base/mem.h"
+#include "invariants/checks.h"
+#include "log.h"
+#include "sim.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+enum { STARTS_FAILED_MAX = 30 };
+
+static void option_set(struct config *config, const char *name, const char *value)
+{
+    struct buffer error = { 0 };
+    int id = config_option_find(slice_from(name));
+    ASSERT(id >= 0);
+    bool is_set = config_value_set(config, (enum config_id)id, slice_from(value), &error);
+    ASSERT(is_set);
+    buffer_free(&error);
+}
+
+static void option_set_number(struct config *config, const char *name, uint64_t value)
+{
+    char text[32];
+    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    option_set(config, name, text);
+}
+
+static void configure(const struct sim *sim, struct sim_machine *machine)
+{
+    static const char *const syncs[] = { "always", "everysec", "no" };
+    struct config *config = &machine->config;
+    char text[64];
+    config_defaults(config);
+    option_set(config, "node-id", sim_node_name(machine->machine));
+    (void)snprintf(text, sizeof(text), "10.0.0.%u", machine->number + 1);
+    option_set(config, "host", text);
+    option_set_number(config, "port", SIM_PORT);
+    option_set(config, "data-dir", "/data");
+    option_set_number(config, "partitions", SIM_PARTITIONS);
+    option_set(config, "appendfsync", syncs[sim->plan.sync]);
+    option_set_number(config, "aof-segment-size", sim->plan.segment_bytes);
+    option_set_number(config, "snapshot-log-size", sim->plan.snapshot_log_bytes);
+    if (sim->plan.nodes > 1) {
+        option_set_number(config, "cluster-port", SIM_CLUSTER_PORT);
+        option_set_number(config, "replication-factor", sim->plan.nodes);
+    }
+    if (machine->number > 0) {
+        (void)snprintf(text, sizeof(text), "10.0.0.1:%u", SIM_CLUSTER_PORT);
+        option_set(config, "seed", text);
+    }
+}
+
+static uint64_t wall_of(void *owner)
+{
+    const struct sim_machine *machine = owner;
+    return UINT64_C(1700000000000) + sim_now(machine->sim) / SIM_MS;
+}
+
+void sim_machines_new(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+        struct sim_machine *machine = &sim->machines[i];
+        char name[16];
+        (void)snprintf(name, sizeof(name), "node%u", i + 1);
+        *machine = (struct sim_machine){ .sim = sim, .number = i };
+        machine->machine = sim_node_new(sim->world, name);
+        machine->node = mem_zalloc(sizeof(*machine->node));
+        sim_node_owner_set(machine->machine, machine);
+        configure(sim, machine);
+        struct log_options options = {
+            .level = LOG_DEBUG, .fd = STDOUT_FILENO, .clock = wall_of, .clock_owner = machine
+        };
+        if (sim->is_traced && log_open(&options, &machine->log) != 0) {
+            machine->log = NULL;
+        }
+    }
+    sim->core = (1u << sim->plan.nodes) - 1;
+}
+
+static void drop(struct sim_machine *machine)
+{
+    if (machine->has_node) {
+        node_deinit(machine->node);
+        io_free(machine->io);
+    }
+    machine->has_node = false;
+    machine->is_serving = false;
+}
+
+void sim_machines_free(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+        struct sim_machine *machine = &sim->machines[i];
+        if (sim_node_is_up(machine->machine)) {
+            sim_node_crash(machine->machine, /* power_loss= */ false);
+        }
+        drop(machine);
+        config_deinit(&machine->config);
+        log_close(machine->log);
+        mem_free(machine->node);
+    }
+}
+
+uint32_t sim_machines_up(const struct sim *sim)
+{
+    uint32_t up = 0;
+    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+        up |= sim->machines[i].is_serving ? 1u << i : 0;
+    }
+    return up;
+}
+
+static void restart_later(struct sim_machine *machine)
+{
+    struct sim *sim = machine->sim;
+    machine->restart_ns = sim_now(sim) + sim_draw_ns(sim, sim->plan.restart_mean_ms * SIM_MS);
+}
+
+/* The process is dead; its state goes. */
+void sim_machine_reap(struct sim_machine *machine)
+{
+    ASSERT(!sim_node_is_up(machine->machine));
+    sim_say(machine->sim, "%s is down", sim_node_name(machine->machine));
+    if (machine->is_serving) {
+        checks_on_crash(machine);
+    }
+    drop(machine);
+    restart_later(machine);
+}
+
+void sim_machine_crash(struct sim_machine *machine, bool power_loss)
+{
+    if (sim_node_is_up(machine->machine)) {
+        machine->lost_power |= power_loss;
+        sim_node_crash(machine->machine, power_loss);
+    }
+    sim_machine_reap(machine);
+}
+
+void sim_machine_start(struct sim_machine *machine)
+{
+    struct sim *sim = machine->sim;
+    char error[512] = "";
+    machine->io = sim_node_boot(machine->machine);
+    bool may_fail = false;
+    if (sim->phase == PHASE_SAFETY && sim->plan.weights[FAULT_CRASH] > 0 &&
+        prng_chance(&sim->prng, 1, 10)) {
+        bool power_loss = prng_below(&sim->prng, 100) < sim->plan.power_loss_percent;
+        sim_node_crash_after(machine->machine, 1 + prng_below(&sim->prng, 60), power_loss);
+        machine->lost_power |= power_loss;
+        may_fail = true;
+    }
+    machine->starts += 1;
+    int status = node_start(machine->node, &machine->config, machine->io, machine->log, error,
+                            sizeof(error));
+    machine->has_node = true;
+    bool is_up = sim_node_is_up(machine->machine);
+    if (status == 0 && is_up) {
+        machine->starts_failed = 0;
+        machine->is_serving = true;
+        machine->turns_seen = sim_node_turns(machine->machine);
+        machine->turns_since_ns = sim_now(sim);
+        sim_say(sim, "%s is up", sim_node_name(machine->machine));
+        if (machine->node->shard.damaged_count > 0) {
+            sim_fail(sim, "starts", "%s reports damage after a mere crash",
+                     sim_node_name(machine->machine));
+        }
+        checks_on_start(machine);
+        machine->lost_power = false;
+        return;
+    }
+    if (is_up && !may_fail && ++machine->starts_failed > STARTS_FAILED_MAX) {
+        sim_fail(sim, "starts", "%s does not start: %s", sim_node_name(machine->machine), error);
+    }
+    if (is_up) {
+        sim_node_crash(machine->machine, /* power_loss= */ false);
+    }
+    sim_machine_reap(machine);
+}
+
+void sim_machine_turn(struct sim_machine *machine)
+{
+    int status = node_run_once(machine->node);
+    if (!sim_node_is_up(machine->machine)) {
+        machine->lost_power = true; /* perhaps: the plan of the crash knew */
+        sim_machine_reap(machine);
+        return;
+    }
+    if (status <= 0) {
+        sim_fail(machine->sim, "runs", "%s ended by itself: status %d",
+                 sim_node_name(machine->machine), status);
+        return;
+    }
+    checks_after_turn(machine);
+}

@@ -1,0 +1,93 @@
+/*
+ * sim_plan.c — what a seed decides before a life begins.
+ *
+ * Swarm testing (Groce et al. 2012): each seed enables a random subset of the faults at random
+ * strengths.  Everything at once, all the time, hides bugs behind each other.
+ */
+#include "sim.h"
+
+#include <inttypes.h>
+
+static uint32_t between(struct prng *prng, uint32_t least, uint32_t most)
+{
+    return least + (uint32_t)prng_below(prng, most - least + 1);
+}
+
+static void draw_load(struct sim_plan *plan, struct prng *prng)
+{
+    plan->clients = between(prng, 2, SIM_CLIENTS_MAX);
+    plan->json_clients = between(prng, 0, plan->clients / 2);
+    plan->keys = between(prng, 1, 6);
+    plan->key_operations = between(prng, 100, 600);
+    plan->depth = prng_chance(prng, 1, 2) ? 1 : between(prng, 2, SIM_DEPTH_MAX - 1);
+    plan->think_mean_us = between(prng, 500, 40000);
+    plan->value_bytes_max = prng_chance(prng, 1, 4) ? 3000 : 40;
+    plan->any_percent = prng_chance(prng, 1, 2) ? 0 : between(prng, 5, 50);
+    plan->quorum_percent = prng_chance(prng, 1, 2) ? 0 : between(prng, 5, 50);
+}
+
+/* Only what a majority of correct disks survives; errors that no replica needs to survive (rot,
+ * lies) are not drawn. */
+static void draw_machine(struct sim_plan *plan, struct prng *prng)
+{
+    struct sim_options *machine = &plan->machine;
+    *machine = sim_options_draw(prng);
+    machine->latency_min_ns = prng_below(prng, 2 * SIM_MS);
+    machine->latency_mean_ns = 10000 + prng_below(prng, 8 * SIM_MS);
+    machine->disk_mean_ns = 1000 + prng_below(prng, 8 * SIM_MS);
+    machine->write_error_ppm = 0; /* the process would end; crashes are drawn as such */
+    machine->sync_error_ppm = 0;
+    machine->full_ppm = 0;
+    machine->segment_bytes_max =
+        machine->segment_bytes_max < 256 ? 256 : machine->segment_bytes_max;
+    machine->window_bytes = machine->window_bytes < 16384 ? 16384 : machine->window_bytes;
+    machine->reset_ppm /= 10;
+}
+
+static void draw_faults(struct sim_plan *plan, struct prng *prng)
+{
+    plan->fault_mean_ms = between(prng, 100, 3000);
+    for (uint32_t i = 0; i < FAULT_KINDS; i++) {
+        plan->weights[i] = prng_chance(prng, 1, 2) ? 0 : between(prng, 1, 10);
+    }
+    plan->weights[FAULT_CRASH_ALL] = prng_chance(prng, 1, 3) ? 1 : 0;
+    plan->weights[FAULT_HEAL] = between(prng, 2, 15);
+    plan->power_loss_percent = prng_chance(prng, 1, 3) ? 0 : between(prng, 10, 100);
+    plan->restart_mean_ms = between(prng, 50, 4000);
+}
+
+void sim_plan_draw(struct sim_plan *plan, uint64_t seed)
+{
+    struct prng prng;
+    prng_init(&prng, seed ^ UINT64_C(0x706c616e));
+    *plan = (struct sim_plan){ 0 };
+    plan->nodes = prng_chance(&prng, 1, 5) ? 5 : 3;
+    plan->sync =
+        prng_chance(&prng, 3, 4) ? AOF_SYNC_ALWAYS : (enum aof_sync)between(&prng, 1, AOF_SYNC_NO);
+    plan->lease_reads = prng_chance(&prng, 1, 2);
+    plan->segment_bytes = 65536u << prng_below(&prng, 3);
+    plan->snapshot_log_bytes = prng_chance(&prng, 1, 2) ? between(&prng, 60000, 500000) : 0;
+    plan->drift_percent = 5;
+    plan->safety_ms = between(&prng, 5000, 40000);
+    plan->faults_from_start = prng_chance(&prng, 1, 8);
+    draw_load(plan, &prng);
+    draw_faults(plan, &prng);
+    draw_machine(plan, &prng);
+}
+
+void sim_plan_print(const struct sim_plan *plan, struct buffer *out)
+{
+    static const char *const syncs[] = { "always", "everysec", "no" };
+    buffer_printf(out, "nodes %u sync %s lease %d clients %u json %u keys %u depth %u think %u us ",
+                  plan->nodes, syncs[plan->sync], plan->lease_reads, plan->clients,
+                  plan->json_clients, plan->keys, plan->depth, plan->think_mean_us);
+    buffer_printf(out, "segment %u snapshot %u any %u%% quorum %u%% power-loss %u%% faults %u ms [",
+                  plan->segment_bytes, plan->snapshot_log_bytes, plan->any_percent,
+                  plan->quorum_percent, plan->power_loss_percent, plan->fault_mean_ms);
+    for (uint32_t i = 0; i < FAULT_KINDS; i++) {
+        buffer_printf(out, i > 0 ? " %u" : "%u", plan->weights[i]);
+    }
+    buffer_printf(out, "] restart %u ms safety %u ms\n    ", plan->restart_mean_ms,
+                  plan->safety_ms);
+    sim_options_print(&plan->machine, out);
+}

@@ -1,0 +1,29 @@
+/*
+ * sim_probe.h — a look into a running node's groups, between two iterations of its loop.
+ *
+ * The one place that knows where a node keeps its replicas, so that the checkers need not.
+ */
+#pragma once
+
+#include "cluster/raft.h"
+#include "sim.h"
+
+struct probe {
+    const struct raft *raft; /* NULL: a lone node, no replica (then only `applied` is set) */
+    enum raft_role role;
+    uint64_t term, voted_for, leader;
+    uint64_t first, last, commit, durable, applied;
+    bool is_hard_state_durable;
+};
+
+/* False when the node has no such group (yet). */
+bool probe_group(const struct sim_machine *machine, uint32_t group, struct probe *out);
+/* The encoded entry; false when its bytes are not in memory any more. */
+bool probe_entry(const struct sim_machine *machine, uint32_t group, uint64_t index,
+                 struct slice *out);
+/* Digest of the group's state machine as it stands (keys, versions, expiries, sessions). */
+uint64_t probe_digest(const struct sim_machine *machine, uint32_t group);
+/* This machine votes in the group's configuration, as `probe` sees it. */
+bool probe_votes(const struct sim_machine *machine, const struct probe *probe);
+/* Raft's number of a machine's node. */
+uint64_t probe_number(const struct sim_machine *machine);
