@@ -106,7 +106,7 @@ sim: $(SIMS)                       ## simulate crashes and clusters (SEED=first 
 
 # ── speed ───────────────────────────────────────────────────────────────────────────────────────
 bench: all                         ## minidb beside redis-server: CPU, memory, start, latency (ARGS=--quick)
-	@tools/deps.sh test
+	@tools/deps.sh bench
 	@$(PYTHON) bench/bench.py $(ARGS)
 
 -include $(SIMS:=.d) $(SIM_TESTS:=.d) $(sim_parts:.o=.d)

@@ -1,6 +1,7 @@
 #!/bin/bash
-# deps.sh — installs the Debian packages that building (deps.sh build) or testing (deps.sh test)
-# needs and that are missing.  With nothing missing it does nothing and needs no network.
+# deps.sh — installs the Debian packages that building (deps.sh build), testing (deps.sh test) or
+# measuring (deps.sh bench) needs and that are missing.  With nothing missing it does nothing and
+# needs no network.
 #
 # The one list of what the project needs from outside:
 set -euo pipefail
@@ -8,9 +9,12 @@ cd "$(dirname "$0")/.."
 
 build_packages="gcc make libc6-dev libjansson-dev libxxhash-dev libjemalloc-dev libedit-dev"
 test_packages="clang clang-format libclang-rt-dev libasan8 libubsan1 libtsan2
-               redis-server redis-tools python3 python3-redis libhiredis-dev"
+               git strace redis-server redis-tools python3 python3-redis libhiredis-dev"
+bench_packages="redis-server redis-tools python3 etcd-server"
 # Node.js may come from elsewhere: looked for by command.
 test_commands="node:nodejs npm:npm"
+# Servers that Debian starts when their package is installed.  Ours is not to have them running.
+services="redis-server:redis-server etcd-server:etcd"
 
 say() { echo "deps: $*" >&2; }
 
@@ -46,17 +50,30 @@ install_packages() {
         say "neither root nor sudo: please run  apt-get install $*"
         exit 1
     fi
-    # RUNLEVEL=1 keeps the package from starting a redis-server of its own.
-    local apt="env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -q"
+    local apt="env DEBIAN_FRONTEND=noninteractive apt-get -q"
     apt="$apt -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300"
     as_root $apt update </dev/null >&2 || say "apt-get update failed; trying with what is known"
     as_root $apt install -y --no-install-recommends "$@" </dev/null >&2 || {
         say "could not install: $*"
         exit 1
     }
+    stop_services "$@"
 }
 
-# Client libraries of Node.js, pinned by tests/e2e/package-lock.json, into build/node.
+# Only of packages that were not there before: nobody relies on those.
+stop_services() {
+    local pair
+    for pair in $services; do
+        if [ -d /run/systemd/system ] && [[ " $* " == *" ${pair%%:*} "* ]]; then
+            say "stopping and disabling the service ${pair##*:}"
+            as_root systemctl disable --quiet --now "${pair##*:}" </dev/null >&2 ||
+                say "could not: please look at  systemctl status ${pair##*:}"
+        fi
+    done
+}
+
+# Client libraries of Node.js, pinned by tests/e2e/package-lock.json, into build/node.  They ask for
+# Node.js 20 and work with Debian's 18.
 install_node_modules() {
     local to=build/node
     if cmp -s tests/e2e/package-lock.json $to/installed-lock.json; then
@@ -65,7 +82,8 @@ install_node_modules() {
     say "installing Node.js clients into $to"
     mkdir -p $to
     cp tests/e2e/package.json tests/e2e/package-lock.json $to/
-    (cd $to && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error </dev/null >&2) || {
+    (cd $to && npm ci --no-audit --no-fund --ignore-scripts --engine-strict=false \
+        --loglevel=error </dev/null >&2) || {
         say "npm ci failed in $to"
         exit 1
     }
@@ -73,10 +91,12 @@ install_node_modules() {
 }
 
 case "${1:-}" in
-build) wanted=$(missing_packages $build_packages) ;;
-test) wanted=$(missing_packages $build_packages $test_packages; missing_commands $test_commands) ;;
-*) echo "usage: tools/deps.sh build|test" >&2; exit 2 ;;
+build) packages="$build_packages" commands="" ;;
+test) packages="$build_packages $test_packages" commands="$test_commands" ;;
+bench) packages="$build_packages $bench_packages" commands="" ;;
+*) echo "usage: tools/deps.sh build|test|bench" >&2; exit 2 ;;
 esac
+wanted=$(missing_packages $packages; missing_commands $commands)
 if [ -n "$wanted" ]; then
     install_packages $wanted
 fi
