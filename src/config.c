@@ -28,6 +28,9 @@ static const struct config_word appendfsync_words[] = { { "always", AOF_SYNC_ALW
 static const struct config_word recover_words[] = { { "strict", RECOVER_STRICT },
                                                     { "salvage", RECOVER_SALVAGE },
                                                     { NULL, 0 } };
+static const struct config_word strong_reads_words[] = { { "lease", STRONG_READS_LEASE },
+                                                         { "readindex", STRONG_READS_READINDEX },
+                                                         { NULL, 0 } };
 static const struct config_word maxmemory_policy_words[] = { { "noeviction", MAXMEMORY_NOEVICTION },
                                                              { NULL, 0 } };
 /* Redis's names of levels are understood too. */
@@ -326,8 +329,8 @@ static bool yesno_set(bool *field, struct slice value, struct buffer *error)
     return true;
 }
 
-/* Names of nodes stand in file names, log lines and gossip. */
-static bool node_id_ok(struct slice value)
+/* Names of nodes and zones stand in file names, log lines and gossip. */
+static bool name_ok(struct slice value)
 {
     for (size_t i = 0; i < value.size; i++) {
         char c = text_lower(value.data[i]);
@@ -350,8 +353,13 @@ static bool text_set(const struct config_option *option, char **field, struct sl
     if (value.size > 0 && memchr(value.data, '\0', value.size) != NULL) {
         return fail(error, "argument must not contain a zero byte");
     }
-    if (option->offset == offsetof(struct config, node_id) && !node_id_ok(value)) {
+    bool is_name = option->offset == offsetof(struct config, node_id) ||
+                   option->offset == offsetof(struct config, zone);
+    if (is_name && !name_ok(value)) {
         return fail(error, "argument must consist of letters, digits, '.', '_' and '-'");
+    }
+    if (option->offset == offsetof(struct config, seed) && !config_seeds_ok(value, error)) {
+        return false;
     }
     mem_free(*field);
     *field = text_copy(value);
@@ -459,11 +467,6 @@ static const char *later_text(enum config_id id)
     case CONFIG_ID_daemonize:
         return "minidb stays in the foreground; systemd, or '&' in a shell, puts it into the "
                "background";
-    case CONFIG_ID_seed:
-    case CONFIG_ID_cluster_port:
-    case CONFIG_ID_replication_factor:
-    case CONFIG_ID_request_timeout:
-        return "clusters of several nodes are not available in this version";
     default:
         return "not available in this version";
     }
@@ -650,24 +653,11 @@ static void config_copy(const struct config *config, struct config *out)
     }
 }
 
-static bool is_loopback(const char *host)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-    if (inet_pton(AF_INET, host, &v4) == 1) {
-        return (ntohl(v4.s_addr) >> 24) == 127;
-    }
-    if (inet_pton(AF_INET6, host, &v6) == 1) {
-        return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
-    }
-    return strcmp(host, "localhost") == 0;
-}
-
 bool config_check(const struct config *config, struct buffer *error)
 {
     for (uint32_t i = 0; i < config->host.count; i++) {
         bool is_guarded = config->requirepass[0] != '\0' || config->insecure;
-        if (!is_guarded && !is_loopback(config->host.items[i])) {
+        if (!is_guarded && !config_is_loopback(config->host.items[i])) {
             buffer_printf(error,
                           "host %s can be reached from other machines and there is no password: "
                           "set requirepass, or insecure yes to allow it",
@@ -675,7 +665,7 @@ bool config_check(const struct config *config, struct buffer *error)
             return false;
         }
     }
-    return true;
+    return config_cluster_ok(config, error);
 }
 
 /* ── CONFIG SET ──────────────────────────────────────────────────────────────────────────────── */

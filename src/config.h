@@ -14,7 +14,7 @@
  * start, before any of them shows.
  *
  * Read next: config_table.def, config.c (values), config_load.c (flags, environment, help),
- * config_file.c (reading and rewriting the file).
+ * config_file.c (reading and rewriting the file), config_cluster.c.
  */
 #pragma once
 
@@ -36,6 +36,7 @@ enum {
 
 enum config_recover { RECOVER_STRICT, RECOVER_SALVAGE };
 enum config_maxmemory_policy { MAXMEMORY_NOEVICTION };
+enum config_strong_reads { STRONG_READS_LEASE, STRONG_READS_READINDEX };
 
 /* What a value is, and with that the type of its field. */
 enum config_kind {
@@ -83,6 +84,15 @@ struct config {
     uint16_t port;
     uint32_t partitions;
     enum consistency consistency;
+    /* cluster */
+    char *seed;
+    uint16_t cluster_port; /* as given; see config_cluster_port */
+    char *announce_host;   /* as given; see config_announce_host */
+    char *zone;
+    uint32_t replication_factor;
+    uint32_t request_timeout; /* milliseconds */
+    enum config_strong_reads strong_reads;
+    uint32_t heartbeat_ms, election_timeout_ms;
     /* durability */
     bool appendonly; /* no: nothing is kept on disk at all */
     enum aof_sync appendfsync;
@@ -107,10 +117,7 @@ struct config {
     uint32_t latency_monitor_threshold; /* milliseconds; 0: off */
     uint32_t hz;
     /* of later versions */
-    uint16_t cluster_port, slot_port, metrics_port;
-    char *seed;
-    uint32_t replication_factor;
-    uint32_t request_timeout; /* milliseconds */
+    uint16_t slot_port, metrics_port;
     bool chaos;
     bool daemonize;
 
@@ -163,6 +170,25 @@ MUST_USE int config_set(struct config *config, const struct slice *pairs, uint32
 /* Writes what CONFIG SET changed into the file, keeping every other line as it is; atomic.  On
  * error returns < 0 and writes Redis's error text to `error`. */
 MUST_USE int config_rewrite(struct config *config, struct buffer *error);
+
+/* ── the cluster (config_cluster.c) ──────────────────────────────────────────────────────────── */
+
+enum { CONFIG_HOST_BYTES_MAX = 64, CONFIG_SEEDS_MAX = 16 };
+
+/* True when an operator asked for a cluster by --seed or --cluster-port. */
+bool config_wants_cluster(const struct config *config);
+/* The port other nodes are told: as given, or port + 1000.  0: there is none (port is 0, or too
+ * large for that). */
+uint16_t config_cluster_port(const struct config *config);
+/* The address other nodes are told; NULL when it would be a wildcard. */
+const char *config_announce_host(const struct config *config);
+/* True when only this machine reaches the address. */
+bool config_is_loopback(const char *host);
+/* Takes "address:port" off the front of a list separated by commas; false at its end. */
+bool config_seed_next(struct slice *rest, char out_host[CONFIG_HOST_BYTES_MAX], uint16_t *out_port);
+/* Checks the value of --seed; what a cluster needs of several options together. */
+MUST_USE bool config_seeds_ok(struct slice value, struct buffer *error);
+MUST_USE bool config_cluster_ok(const struct config *config, struct buffer *error);
 
 /* ── shared by the config files ──────────────────────────────────────────────────────────────── */
 

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ARGS_MAX = 16 };
+enum { ARGS_MAX = 32 };
 
 /* config_load on words; fills `config`, which the caller deinitialises. */
 static enum config_outcome load(struct config *config, struct buffer *error,
@@ -196,8 +196,22 @@ TEST(bad_flags)
     bad_flag("--host", "example.com",
              "--host: argument must be numeric addresses such as 127.0.0.1 or ::1");
     bad_flag("--host", " ", "--host: argument must be at least one address");
-    bad_flag("--seed", "h:1",
-             "--seed: clusters of several nodes are not available in this version");
+#define BAD_SEED                                                                                   \
+    "--seed: argument must be numeric addresses with the cluster's port, such as 10.0.0.1:8001 "   \
+    "or [fd00::1]:8001"
+    bad_flag("--seed", "h:1", BAD_SEED);
+    bad_flag("--seed", "127.0.0.1", BAD_SEED);
+    bad_flag("--seed", "127.0.0.1:0", BAD_SEED);
+    bad_flag("--seed", "127.0.0.1:65536", BAD_SEED);
+    bad_flag("--seed", ":8001", BAD_SEED);
+    bad_flag("--seed", "fd00::1:8001", BAD_SEED);
+    bad_flag("--seed", "[10.0.0.1]:8001", BAD_SEED);
+    bad_flag("--seed", "10.0.0.1:8001,10.0.0.2", BAD_SEED);
+    bad_flag("--zone", "a b", "--zone: argument must consist of letters, digits, '.', '_' and '-'");
+    bad_flag("--replication-factor", "8",
+             "--replication-factor: argument must be between 1 and 7 inclusive");
+    bad_flag("--strong-reads", "x",
+             "--strong-reads: argument(s) must be one of the following: lease, readindex");
     bad_flag("--metrics-port", "1", "--metrics-port: not available in this version");
     bad_flag("--daemonize", NULL,
              "--daemonize: minidb stays in the foreground; systemd, or '&' in a shell, puts it "
@@ -207,6 +221,70 @@ TEST(bad_flags)
     bad_flag("--save", "900 1", "--save: the only value available is \"\"");
     bad_flag("--config", NULL, "--config: needs a value: --config <path>");
     bad_flag("a.conf", "b.conf", "unexpected argument 'b.conf'");
+}
+
+static void bad_together(const char *const *args, const char *expected)
+{
+    struct config config;
+    struct buffer error = { 0 };
+    enum config_outcome outcome = load(&config, &error, NO_ENV, args);
+    check_error(outcome, CONFIG_BAD, &error, expected);
+    config_deinit(&config);
+    buffer_free(&error);
+}
+
+TEST(what_a_cluster_needs_of_several_options)
+{
+    bad_together(ARGS("--heartbeat-ms", "126"),
+                 "election-timeout-ms: must be at least twice heartbeat-ms: one lost heartbeat is "
+                 "no reason for an election");
+    bad_together(ARGS("--seed", "127.0.0.1:8001", "--appendonly", "no"),
+                 "appendonly: a member of a cluster keeps its votes on disk: with seed or "
+                 "cluster-port it must be yes");
+    bad_together(ARGS("--cluster-port", "8001", "--host", "0.0.0.0", "--insecure"),
+                 "announce-host: must say where other nodes reach this one, as host is a wildcard");
+    bad_together(ARGS("--announce-host", "::"), "announce-host: nobody can reach a wildcard "
+                                                "address");
+    bad_together(ARGS("--announce-host", "db1"),
+                 "announce-host: must be a numeric address such as 10.0.0.1");
+    bad_together(ARGS("--cluster-port", "7001"), "cluster-port: must differ from port");
+    bad_together(ARGS("--seed", "127.0.0.1:1", "--port", "65000"),
+                 "cluster-port: must be given, as port + 1000 is no port");
+}
+
+TEST(what_follows_from_cluster_options)
+{
+    struct config config;
+    struct buffer error = { 0 };
+    CHECK_EQ(load(&config, &error, NO_ENV, ARGS(NULL)), CONFIG_SERVE);
+    CHECK(!config_wants_cluster(&config));
+    CHECK_EQ(config_cluster_port(&config), 8001);
+    CHECK(strcmp(config_announce_host(&config), "127.0.0.1") == 0);
+    config_deinit(&config);
+
+    CHECK_EQ(load(&config, &error, NO_ENV,
+                  ARGS("--host", "* 10.0.0.7", "--insecure", "--announce-host", "10.0.0.7",
+                       "--seed", "10.0.0.1:8001, [fd00::1]:9,localhost:8003", "--port", "64536",
+                       "--cluster-port", "5")),
+             CONFIG_SERVE);
+    CHECK(config_wants_cluster(&config));
+    CHECK_EQ(config_cluster_port(&config), 5);
+    CHECK(strcmp(config_announce_host(&config), "10.0.0.7") == 0);
+    struct slice rest = slice_from(config.seed);
+    char host[CONFIG_HOST_BYTES_MAX];
+    uint16_t port = 0;
+    CHECK(config_seed_next(&rest, host, &port) && port == 8001 && strcmp(host, "10.0.0.1") == 0);
+    CHECK(config_seed_next(&rest, host, &port) && port == 9 && strcmp(host, "fd00::1") == 0);
+    CHECK(config_seed_next(&rest, host, &port) && port == 8003 && strcmp(host, "localhost") == 0);
+    CHECK(!config_seed_next(&rest, host, &port));
+    config_deinit(&config);
+
+    CHECK_EQ(load(&config, &error, NO_ENV, ARGS("--host", "localhost", "--port", "64535")),
+             CONFIG_SERVE);
+    CHECK_EQ(config_cluster_port(&config), 65535);
+    CHECK(strcmp(config_announce_host(&config), "127.0.0.1") == 0);
+    config_deinit(&config);
+    buffer_free(&error);
 }
 
 static void bad_file(const char *text, const char *expected)
