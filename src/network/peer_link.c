@@ -170,17 +170,13 @@ static void fresh_keep(struct peer_link *link, size_t count)
 static enum link_received receive_line(struct peer_link *link)
 {
     struct slice fresh = link->peers->fresh;
-    const char *newline = memchr(fresh.data, '\n', fresh.size);
-    size_t size = newline != NULL ? (size_t)(newline - fresh.data) + 1 : fresh.size;
-    if (size > PEER_HELLO_BYTES_MAX - link->input.size) {
-        newline =
-            fresh.data; /* not one that is worth waiting for: whatever it is, it is no HELLO */
-        size = PEER_HELLO_BYTES_MAX - link->input.size;
-    }
-    fresh_keep(link, size);
-    if (newline == NULL) {
+    size_t room = PEER_HELLO_BYTES_MAX - link->input.size;
+    size_t searched = fresh.size < room ? fresh.size : room;
+    const char *newline = memchr(fresh.data, '\n', searched);
+    fresh_keep(link, newline != NULL ? (size_t)(newline - fresh.data) + 1 : searched);
+    if (newline == NULL && link->input.size < PEER_HELLO_BYTES_MAX) {
         return LINK_RECEIVED_ALL;
-    }
+    } /* else it is a line, or already too much for one */
     struct buffer line = link->input;
     link->input = (struct buffer){ 0 };
     peers_greet(link, buffer_slice(&line));

@@ -381,6 +381,6 @@ static struct seen *seen_last(struct host *host, enum peer_channel channel, bool
             return seen;
         }
     }
-    CHECK(!"no such link");
+    CHECK(host == NULL); /* there is none */
     return &host->seen[0];
 }
