@@ -66,7 +66,8 @@ class Info(OperationsCase):
         "maxmemory_policy": "noeviction", "maxmemory": NUMBER,
         # exporters and dashboards
         "connected_clients": NUMBER, "blocked_clients": NUMBER, "maxclients": NUMBER,
-        "used_memory": NUMBER, "used_memory_human": r"\d+\.\d\d[KMGT]", "used_memory_rss": NUMBER,
+        "used_memory": NUMBER, "used_memory_human": r"0B|\d+\.\d\d[KMGT]",
+        "used_memory_rss": NUMBER,
         "used_memory_peak": NUMBER, "used_memory_dataset": NUMBER, "used_memory_overhead": NUMBER,
         "used_memory_lua": NUMBER, "total_system_memory": NUMBER,
         "mem_fragmentation_ratio": r"\d+\.\d\d", "mem_allocator": ".+",
@@ -611,6 +612,11 @@ class Keys(OperationsCase):
 
 class MaxMemory(OperationsCase):
     value = "v" * 20000
+
+    def setUp(self):
+        super().setUp()
+        if ask.info(self.connect())["used_memory"] == "0":
+            self.skipTest("with a sanitizer's allocator the server does not know its memory")
 
     def test_refuses_and_heals(self):
         client, other = self.connect(), self.connect(ask.Json)
