@@ -98,6 +98,9 @@ static bool seed_parse(struct slice text, char out_host[CONFIG_HOST_BYTES_MAX], 
 /* The next word of a list separated by commas or spaces; empty at the end. */
 static struct slice seed_word(struct slice *rest)
 {
+    if (rest->size == 0) {
+        return *rest; /* may have no data to point into */
+    }
     size_t at = 0;
     while (at < rest->size && (rest->data[at] == ',' || rest->data[at] == ' ')) {
         at++;
