@@ -8,6 +8,8 @@
 #include "base/assert.h"
 #include "io/io_backend.h"
 
+#include <string.h>
+
 uint64_t io_clock_ns(struct io *io)
 {
     return io->backend->clock_ns(io);
@@ -21,6 +23,13 @@ uint64_t io_wall_ms(struct io *io)
 uint64_t io_random(struct io *io)
 {
     return io->backend->random(io);
+}
+
+void io_machine_boot(struct io *io, char out[IO_MACHINE_BOOT_BYTES])
+{
+    memset(out, 0, IO_MACHINE_BOOT_BYTES);
+    io->backend->machine_boot(io, out);
+    ASSERT(out[IO_MACHINE_BOOT_BYTES - 1] == '\0');
 }
 
 void io_wait(struct io *io, uint64_t deadline_ns)

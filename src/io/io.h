@@ -33,6 +33,10 @@ uint64_t io_clock_ns(struct io *io);
 uint64_t io_wall_ms(struct io *io);
 /* Unpredictable bits (getrandom; the seed's stream in the simulator). */
 uint64_t io_random(struct io *io);
+/* Names the time since the machine was switched on: another text after every power loss, the same
+ * one after a crash of the process.  NUL-terminated; empty when the machine does not say. */
+enum { IO_MACHINE_BOOT_BYTES = 40 };
+void io_machine_boot(struct io *io, char out[IO_MACHINE_BOOT_BYTES]);
 
 /* ── events ──────────────────────────────────────────────────────────────────────────────────── */
 

@@ -15,6 +15,7 @@ struct io_backend {
     uint64_t (*clock_ns)(struct io *io);
     uint64_t (*wall_ms)(struct io *io);
     uint64_t (*random)(struct io *io);
+    void (*machine_boot)(struct io *io, char *out);
     void (*wait)(struct io *io, uint64_t deadline_ns);
     bool (*next)(struct io *io, struct io_event *out_event);
     void (*wake)(struct io *io);

@@ -32,9 +32,11 @@
 #include "io/io_worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -185,6 +187,18 @@ static uint64_t epoll_random(struct io *io)
     }
     epoll->random_left -= 1;
     return epoll->random[epoll->random_left];
+}
+
+static void epoll_machine_boot(struct io *io, char *out)
+{
+    (void)io;
+    int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t got = file < 0 ? -1 : read(file, out, IO_MACHINE_BOOT_BYTES - 1);
+    if (file >= 0) {
+        (void)close(file);
+    }
+    out[got > 0 ? got : 0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
 }
 
 /* ── events ──────────────────────────────────────────────────────────────────────────────────── */
@@ -710,6 +724,7 @@ static const struct io_backend epoll_backend = {
     .clock_ns = epoll_clock_ns,
     .wall_ms = epoll_wall_ms,
     .random = epoll_random,
+    .machine_boot = epoll_machine_boot,
     .wait = epoll_wait_events,
     .next = epoll_next,
     .wake = epoll_wake,

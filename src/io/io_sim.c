@@ -375,6 +375,7 @@ struct io *sim_node_boot(struct sim_node *node)
     io->next_port = (uint16_t)(32768 + prng_below(&node->random, 20000));
     if (!node->is_powered) { /* the monotonic clock starts anew with the machine */
         node->is_powered = true;
+        node->machine_boots += 1;
         node->clock_true_ns = node->world->now_ns;
         node->clock_local_ns = NS_PER_S + prng_below(&node->random, 30 * NS_PER_S);
     }
@@ -403,7 +404,6 @@ void sim_node_crash(struct sim_node *node, bool power_loss)
 
 void sim_node_crash_after(struct sim_node *node, uint64_t operations, bool power_loss)
 {
-    ASSERT(operations > 0);
     node->crash_countdown = operations;
     node->crash_power_loss = power_loss;
 }
@@ -514,6 +514,12 @@ static uint64_t sim_random(struct io *io)
     return prng_next(&sim_io_from(io)->node->random);
 }
 
+static void sim_machine_boot(struct io *io, char *out)
+{
+    const struct sim_node *node = sim_io_from(io)->node;
+    (void)snprintf(out, IO_MACHINE_BOOT_BYTES, "%.16s-%" PRIu64, node->name, node->machine_boots);
+}
+
 /* Notes the deadline.  A program that keeps waiting within one turn does not return to the driver
  * before something has happened: make it happen. */
 static void sim_wait(struct io *base, uint64_t deadline_ns)
@@ -601,6 +607,7 @@ const struct io_backend sim_backend = {
     .name = "simulator",
     .clock_ns = sim_clock_ns,
     .wall_ms = sim_wall_ms,
+    .machine_boot = sim_machine_boot,
     .random = sim_random,
     .wait = sim_wait,
     .next = sim_next,

@@ -195,6 +195,7 @@ struct sim_node {
     char name[SIM_NAME_MAX];
     struct sim_io *io; /* NULL: no process */
     bool is_powered;
+    uint64_t machine_boots; /* times it was switched on */
     uint64_t busy_until_ns;
     uint64_t turns;
     uint64_t clock_true_ns;  /* at this true time ... */

@@ -2,12 +2,16 @@
  * data_dir.c — the two copies of a directory's identity, and its lock.
  *
  * A copy is written to a temporary name, synced, and renamed over the older one, so a crash never
- * leaves half of one.  Copy (256 bytes, little-endian):
+ * leaves half of one.  Copy (little-endian):
  *
- *     0 u64 magic   8 u32 format   12 u32 256   16 u64 generation   24 u64 identity
- *    32 u64 hash seed   40 u32 partitions   44 u32 flags (1: clean)   48 u64 boots
+ *     0 u64 magic   8 u32 format   12 u32 size   16 u64 generation   24 u64 identity
+ *    32 u64 hash seed   40 u32 partitions   44 u32 flags (1: clean, 2: clustered)   48 u64 boots
  *    56 u64 newest AOF segment   64 16 bytes cluster id   80 64 bytes node id, NUL-padded
- *   144 zeros   252 u32 CRC-32C of bytes 0..251
+ *   144 u64 clustered sequence   152 40 bytes machine boot, NUL-padded   192 zeros
+ *   244 u32 size and 248 u32 CRC-32C of the members   252 u32 CRC-32C of bytes 0..251
+ *   256 the members
+ *
+ * Format 1 ended at 256, with zeros from 144 on.
  *
  * Invariant: after data_dir_write has returned 0 both copies are valid (the first time, and after
  * one was found damaged, both are written).
@@ -28,9 +32,11 @@
 #include <string.h>
 
 enum {
-    COPY_BYTES = 256,
-    COPY_CRC_AT = COPY_BYTES - 4,
-    COPY_CLEAN = 1,
+    HEAD_BYTES = 256,
+    HEAD_CRC_AT = HEAD_BYTES - 4,
+    COPY_BYTES_MAX = HEAD_BYTES + DATA_DIR_MEMBERS_BYTES_MAX,
+    COPY_CLEAN = 1 << 0,
+    COPY_CLUSTERED = 1 << 1,
     COPIES = 2,
     PATH_BYTES_MAX = 4096,
     NAME_BYTES_MAX = 32,
@@ -207,22 +213,39 @@ static int64_t lock_take(struct data_dir *dir)
 
 /* ── reading ─────────────────────────────────────────────────────────────────────────────────── */
 
+/* Format 2 and above; false when what is there cannot be right. */
+static bool cluster_decode(struct data_dir_meta *meta, const char *from, uint64_t size)
+{
+    uint32_t members_size = load_u32(from + 244);
+    if (members_size > DATA_DIR_MEMBERS_BYTES_MAX || size != HEAD_BYTES + members_size ||
+        load_u32(from + 12) != size || from[152 + DATA_DIR_BOOT_MAX - 1] != '\0' ||
+        load_u32(from + 248) != crc32c(0, from + HEAD_BYTES, members_size)) {
+        return false;
+    }
+    meta->is_clustered = (load_u32(from + 44) & COPY_CLUSTERED) != 0;
+    meta->clustered_sequence = load_u64(from + 144);
+    memcpy(meta->machine_boot, from + 152, DATA_DIR_BOOT_MAX);
+    meta->members_size = members_size;
+    memcpy(meta->members, from + HEAD_BYTES, members_size);
+    return true;
+}
+
 static struct copy copy_decode(const char *from, int64_t size)
 {
     struct copy copy = { .check = COPY_BAD };
-    if (size < COPY_BYTES || load_u64(from) != COPY_MAGIC ||
-        load_u32(from + COPY_CRC_AT) != crc32c(0, from, COPY_CRC_AT)) {
+    if (size < HEAD_BYTES || load_u64(from) != COPY_MAGIC ||
+        load_u32(from + HEAD_CRC_AT) != crc32c(0, from, HEAD_CRC_AT)) {
         return copy;
     }
     copy.generation = load_u64(from + 16);
-    if (load_u32(from + 8) > DATA_DIR_FORMAT) {
+    uint32_t format = load_u32(from + 8);
+    if (format > DATA_DIR_FORMAT) {
         copy.check = COPY_TOO_NEW;
         return copy;
     }
     if (from[80 + DATA_DIR_ID_MAX - 1] != '\0') {
         return copy;
     }
-    copy.check = COPY_GOOD;
     copy.meta = (struct data_dir_meta){
         .identity = load_u64(from + 24),
         .hash_seed = load_u64(from + 32),
@@ -233,6 +256,9 @@ static struct copy copy_decode(const char *from, int64_t size)
     };
     memcpy(copy.meta.cluster_id, from + 64, sizeof(copy.meta.cluster_id));
     memcpy(copy.meta.node_id, from + 80, DATA_DIR_ID_MAX);
+    if (format == 1 || cluster_decode(&copy.meta, from, (uint64_t)size)) {
+        copy.check = COPY_GOOD;
+    }
     return copy;
 }
 
@@ -240,7 +266,7 @@ static struct copy copy_decode(const char *from, int64_t size)
 static int copy_read(struct data_dir *dir, unsigned i)
 {
     char path[PATH_BYTES_MAX + NAME_BYTES_MAX];
-    char bytes[COPY_BYTES] = { 0 };
+    char bytes[COPY_BYTES_MAX + 1] = { 0 }; /* one more, so that a longer file shows */
     int64_t file = run(dir, (struct io_file_op){
                                 .kind = IO_FILE_OPEN,
                                 .path = path_of(dir, path, COPY_NAMES[i]),
@@ -322,27 +348,35 @@ static enum data_dir_result judge(struct data_dir *dir, struct data_dir_meta *me
 
 /* ── writing ─────────────────────────────────────────────────────────────────────────────────── */
 
-static void copy_encode(const struct copy *copy, char *to)
+/* Returns the size. */
+static size_t copy_encode(const struct copy *copy, char to[COPY_BYTES_MAX])
 {
     const struct data_dir_meta *meta = &copy->meta;
-    memset(to, 0, COPY_BYTES);
+    uint32_t flags = (meta->clean ? COPY_CLEAN : 0u) | (meta->is_clustered ? COPY_CLUSTERED : 0u);
+    memset(to, 0, HEAD_BYTES);
     store_u64(to, COPY_MAGIC);
     store_u32(to + 8, DATA_DIR_FORMAT);
-    store_u32(to + 12, COPY_BYTES);
+    store_u32(to + 12, HEAD_BYTES + meta->members_size);
     store_u64(to + 16, copy->generation);
     store_u64(to + 24, meta->identity);
     store_u64(to + 32, meta->hash_seed);
     store_u32(to + 40, meta->partitions);
-    store_u32(to + 44, meta->clean ? COPY_CLEAN : 0);
+    store_u32(to + 44, flags);
     store_u64(to + 48, meta->boots);
     store_u64(to + 56, meta->aof_segment);
     memcpy(to + 64, meta->cluster_id, sizeof(meta->cluster_id));
     memcpy(to + 80, meta->node_id, strlen(meta->node_id)); /* the rest of the field is zeros */
-    store_u32(to + COPY_CRC_AT, crc32c(0, to, COPY_CRC_AT));
+    store_u64(to + 144, meta->clustered_sequence);
+    memcpy(to + 152, meta->machine_boot, strlen(meta->machine_boot));
+    store_u32(to + 244, meta->members_size);
+    store_u32(to + 248, crc32c(0, meta->members, meta->members_size));
+    store_u32(to + HEAD_CRC_AT, crc32c(0, to, HEAD_CRC_AT));
+    memcpy(to + HEAD_BYTES, meta->members, meta->members_size);
+    return HEAD_BYTES + meta->members_size;
 }
 
 /* Writes the bytes to a temporary file and gives it the copy's name. */
-static int64_t copy_put(struct data_dir *dir, unsigned i, char *bytes)
+static int64_t copy_put(struct data_dir *dir, unsigned i, char *bytes, size_t size)
 {
     char path[PATH_BYTES_MAX + NAME_BYTES_MAX];
     char path_to[PATH_BYTES_MAX + NAME_BYTES_MAX];
@@ -358,7 +392,7 @@ static int64_t copy_put(struct data_dir *dir, unsigned i, char *bytes)
                                                    .flags = IO_FILE_THEN_SYNC,
                                                    .file = (int)file,
                                                    .data = bytes,
-                                                   .size = COPY_BYTES });
+                                                   .size = size });
     (void)run(dir, (struct io_file_op){ .kind = IO_FILE_CLOSE, .file = (int)file });
     if (result < 0) {
         return result;
@@ -374,9 +408,9 @@ static int64_t copy_put(struct data_dir *dir, unsigned i, char *bytes)
 
 static int copy_write(struct data_dir *dir, unsigned i, const struct copy *copy)
 {
-    char bytes[COPY_BYTES];
-    copy_encode(copy, bytes);
-    int64_t result = copy_put(dir, i, bytes);
+    char bytes[COPY_BYTES_MAX];
+    size_t size = copy_encode(copy, bytes);
+    int64_t result = copy_put(dir, i, bytes, size);
     if (result == 0) {
         dir->copies[i] = *copy;
     }
@@ -387,6 +421,8 @@ int data_dir_write(struct data_dir *dir, const struct data_dir_meta *meta)
 {
     ASSERT(!dir->read_only);
     ASSERT(memchr(meta->node_id, '\0', DATA_DIR_ID_MAX) != NULL);
+    ASSERT(memchr(meta->machine_boot, '\0', DATA_DIR_BOOT_MAX) != NULL);
+    ASSERT(meta->members_size <= DATA_DIR_MEMBERS_BYTES_MAX);
     const struct copy *copies = dir->copies;
     bool is_good[COPIES] = { copies[0].check == COPY_GOOD, copies[1].check == COPY_GOOD };
     uint64_t newest = 0;

@@ -4,6 +4,9 @@
  * Two files, meta-a and meta-b, written in turn, each checksummed with a generation number: the
  * newest valid one counts, so that a crash while writing one leaves the other.  Both bad: the
  * directory is refused (a node without its identity must not guess).
+ *
+ * They also hold the snapshot of the meta group: the members of the cluster, as bytes that storage
+ * does not look into (members.h).
  */
 #pragma once
 
@@ -15,7 +18,12 @@
 
 struct io;
 
-enum { DATA_DIR_ID_MAX = 64, DATA_DIR_FORMAT = 1 };
+enum {
+    DATA_DIR_ID_MAX = 64,
+    DATA_DIR_FORMAT = 2, /* 1 knew no cluster; read as not clustered */
+    DATA_DIR_BOOT_MAX = 40,
+    DATA_DIR_MEMBERS_BYTES_MAX = 4096,
+};
 
 struct data_dir_meta {
     char node_id[DATA_DIR_ID_MAX]; /* NUL-terminated */
@@ -27,6 +35,13 @@ struct data_dir_meta {
     bool clean;           /* the last process stopped cleanly */
     uint64_t aof_segment; /* newest segment number that may exist (a later file is
                              missing if the AOF ends before it) */
+    /* Of a member of a cluster. */
+    bool is_clustered;           /* every group's log is Raft's */
+    uint64_t clustered_sequence; /* log records below it are committed: a quorum of one wrote them;
+                                    0: a newcomer's, which was never alone */
+    char machine_boot[DATA_DIR_BOOT_MAX]; /* io_machine_boot at the last start; NUL-terminated */
+    uint32_t members_size;                /* 0: none */
+    char members[DATA_DIR_MEMBERS_BYTES_MAX];
 };
 
 enum data_dir_result {

@@ -444,6 +444,12 @@ TEST(wait_reaches_its_deadline)
     }
     CHECK(differs);
     CHECK(io_wall_ms(io) > 1600000000000u);
+    char boot[IO_MACHINE_BOOT_BYTES];
+    char again[IO_MACHINE_BOOT_BYTES];
+    io_machine_boot(io, boot);
+    io_machine_boot(io, again);
+    CHECK_EQ(strlen(boot), 36);
+    CHECK(strcmp(boot, again) == 0);
     io_free(io);
 }
 

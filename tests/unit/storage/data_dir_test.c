@@ -3,6 +3,8 @@
  */
 #include "storage/data_dir.h"
 
+#include "base/crc32c.h"
+#include "base/endian.h"
 #include "fake_disk.h"
 #include "test.h"
 
@@ -25,7 +27,14 @@ static struct data_dir_meta meta_make(uint64_t boots)
         .boots = boots,
         .clean = boots % 2 == 0,
         .aof_segment = boots * 3,
+        .is_clustered = boots % 3 != 0,
+        .clustered_sequence = boots * 7,
+        .machine_boot = "3c1f0f0e-1111-2222-3333-444455556666",
+        .members_size = (uint32_t)(boots * 37),
     };
+    for (uint32_t i = 0; i < meta.members_size; i++) {
+        meta.members[i] = (char)(boots + i);
+    }
     return meta;
 }
 
@@ -35,7 +44,10 @@ static bool meta_equal(const struct data_dir_meta *a, const struct data_dir_meta
            memcmp(a->cluster_id, b->cluster_id, sizeof(a->cluster_id)) == 0 &&
            a->identity == b->identity && a->hash_seed == b->hash_seed &&
            a->partitions == b->partitions && a->boots == b->boots && a->clean == b->clean &&
-           a->aof_segment == b->aof_segment;
+           a->aof_segment == b->aof_segment && a->is_clustered == b->is_clustered &&
+           a->clustered_sequence == b->clustered_sequence &&
+           strcmp(a->machine_boot, b->machine_boot) == 0 && a->members_size == b->members_size &&
+           memcmp(a->members, b->members, a->members_size) == 0;
 }
 
 /* A directory written `writes` times, closed. */
@@ -64,6 +76,71 @@ TEST(new_then_existing)
     CHECK_EQ(detail[0], 0);
     data_dir_close(dir);
     CHECK_EQ(disk_open_handles(disk), 0);
+    disk_free(disk);
+}
+
+/* The largest list of members, and none. */
+TEST(members_of_every_size)
+{
+    static const uint32_t sizes[] = { 0, 1, 3999, DATA_DIR_MEMBERS_BYTES_MAX };
+    struct disk *disk = prepared(1);
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct data_dir_meta wanted = meta_make(2);
+        struct data_dir_meta meta;
+        struct data_dir *dir = NULL;
+        wanted.members_size = sizes[i];
+        memset(wanted.members, 'm', sizes[i]);
+        CHECK_EQ(open_dir(disk, false, &meta, &dir), DATA_DIR_EXISTING);
+        CHECK_EQ(data_dir_write(dir, &wanted), 0);
+        data_dir_close(dir);
+        CHECK_EQ(open_dir(disk, false, &meta, &dir), DATA_DIR_EXISTING);
+        CHECK(meta_equal(&meta, &wanted));
+        data_dir_close(dir);
+    }
+    disk_free(disk);
+}
+
+/* A copy cut short, or with something behind it, does not count. */
+TEST(every_other_size)
+{
+    struct disk *disk = prepared(4);
+    struct buffer *bytes = &disk_need(disk, "d/meta-b")->bytes;
+    size_t size = bytes->size;
+    buffer_append_text(bytes, "!");
+    for (size_t cut = 0; cut <= size + 1; cut++) {
+        bytes->size = cut;
+        struct data_dir_meta meta;
+        struct data_dir *dir = NULL;
+        CHECK_EQ(open_dir(disk, true, &meta, &dir), DATA_DIR_EXISTING);
+        CHECK_EQ(detail[0] == '\0', cut == size);
+        data_dir_close(dir);
+    }
+    disk_free(disk);
+}
+
+/* As it was written before there were clusters. */
+TEST(format_one)
+{
+    struct disk *disk = disk_new();
+    char bytes[256] = "MinMETA\n";
+    bytes[8] = 1;
+    store_u32(bytes + 12, sizeof(bytes));
+    store_u64(bytes + 16, 9);
+    store_u64(bytes + 24, 0x1234);
+    store_u32(bytes + 40, 256);
+    store_u32(bytes + 44, 1);
+    memcpy(bytes + 80, "old", 3);
+    store_u32(bytes + 252, crc32c(0, bytes, 252));
+    disk_put(disk, "d/meta-a", slice_make(bytes, sizeof(bytes)));
+    disk_put(disk, "d/meta-b", slice_make(bytes, sizeof(bytes)));
+    struct data_dir_meta meta;
+    struct data_dir *dir = NULL;
+    CHECK_EQ(open_dir(disk, true, &meta, &dir), DATA_DIR_EXISTING);
+    CHECK(strcmp(meta.node_id, "old") == 0);
+    CHECK_EQ(meta.identity, 0x1234);
+    CHECK(meta.clean && !meta.is_clustered);
+    CHECK_EQ(meta.members_size, 0);
+    data_dir_close(dir);
     disk_free(disk);
 }
 

@@ -43,6 +43,7 @@ struct disk {
     unsigned fail_skip;   /* so many operations of that kind succeed first */
     const char *bad_name; /* a file with bytes that cannot be read; NULL: none */
     uint64_t bad_from, bad_to;
+    unsigned machine_boots; /* times the power came back */
     bool dead; /* the process has died: whatever it still does fails and changes nothing */
     uint64_t counts[32]; /* operations run, by kind */
 };
@@ -330,11 +331,17 @@ static inline uint64_t disk_backend_random(struct io *io)
     return disk_of(io)->random += UINT64_C(0x9e3779b97f4a7c15);
 }
 
+static inline void disk_backend_machine_boot(struct io *io, char *out)
+{
+    (void)snprintf(out, IO_MACHINE_BOOT_BYTES, "boot-%u", disk_of(io)->machine_boots);
+}
+
 static const struct io_backend disk_backend = {
     .name = "fake disk",
     .clock_ns = disk_backend_clock,
     .wall_ms = disk_backend_wall,
     .random = disk_backend_random,
+    .machine_boot = disk_backend_machine_boot,
     .wait = disk_backend_wait,
     .next = disk_backend_next,
     .file_run = disk_backend_run,
