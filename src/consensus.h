@@ -24,6 +24,7 @@
 #include "raft_wire.h"
 #include "replica.h"
 
+struct entry;
 struct log;
 struct shard;
 struct forward;
@@ -37,6 +38,12 @@ struct persist_mark {
     uint64_t sequence; /* durable when the AOF is up to here */
     uint32_t slot;
     struct raft_persist persist;
+};
+
+/* Who speaks on a RAFT link: a restarted node is told from what its predecessor still says. */
+struct raft_source {
+    uint64_t link; /* 0: free */
+    uint64_t node, incarnation, boot;
 };
 
 /* Messages for one member that leave in the next frame. */
@@ -69,10 +76,12 @@ struct consensus {
     uint32_t marks_capacity;
     uint64_t marks_head, marks_tail;
 
+    struct raft_source sources[2 * RAFT_PEERS_MAX];
     struct raft_outbox outboxes[RAFT_PEERS_MAX];
     uint32_t outboxes_count;
 
     uint32_t *dirty; /* owned: slots of replicas with is_dirty */
+    uint32_t *taken; /* owned: the list that is being worked off */
     uint32_t dirty_count;
     uint64_t now_ms;        /* of raft's clock: io_clock_ns in ms, refreshed per iteration */
     uint64_t deadline_ms;   /* a lower bound of the replicas' */
@@ -101,10 +110,20 @@ void consensus_free(struct consensus *consensus);
 
 /* ── the loop ────────────────────────────────────────────────────────────────────────────────── */
 
+/* The time now (io_clock_ns), for the leases of reads that have arrived already. */
+static inline void consensus_set_clock(struct consensus *consensus, uint64_t now_ns)
+{
+    uint64_t now_ms = now_ns / 1000000;
+    if (now_ms > consensus->now_ms) {
+        consensus->now_ms = now_ms;
+    }
+}
 void consensus_tick(struct consensus *consensus);
-/* A frame on a RAFT link from a member.  False: it holds no messages, the link should end. */
-MUST_USE bool consensus_on_frame(struct consensus *consensus, uint64_t node, uint64_t incarnation,
-                        uint64_t boot, struct slice body);
+/* A RAFT link that a member dialed to us is up, is down, has brought a frame.  False: the frame
+ * holds no messages, the link should end. */
+void consensus_on_up(struct consensus *consensus, uint64_t link, const struct peer_hello *hello);
+void consensus_on_down(struct consensus *consensus, uint64_t link);
+MUST_USE bool consensus_on_frame(struct consensus *consensus, uint64_t link, struct slice body);
 /* Gives raft what was proposed. */
 void consensus_flush(struct consensus *consensus);
 /* Puts the collected messages into frames (peers_flush sends them). */

@@ -60,11 +60,20 @@ struct forward *forward_new(struct peers *peers, struct consensus *consensus,
                             uint32_t timeout_ms);
 void forward_free(struct forward *forward); /* the askers get no answer */
 void forward_set_timeout(struct forward *forward, uint32_t timeout_ms);
+/* Runs requests whose leader we have become, in forward_flush.  To be called before the first. */
+void forward_set_pipeline(struct forward *forward, struct pipeline *pipeline);
 
 /* Keeps a copy; the asker is answered exactly once, not before this returns. */
 void forward_send(struct forward *forward, const struct forward_request *request, uint64_t now_ms);
 /* True while so much is kept that no client should be read (FORWARD_BYTES_MAX). */
 bool forward_is_full(const struct forward *forward);
+
+/* True while requests for the group are kept here: later ones must follow them. */
+bool forward_holds(const struct forward *forward, uint32_t group);
+
+/* True while requests of the group are kept that have not run here in this term.  A leader then
+ * sends further requests through forward_send as well: they must not overtake those. */
+bool forward_holds(const struct forward *forward, uint32_t group);
 
 /* A group has another leader, or another term, or none. */
 void forward_leader_changed(struct forward *forward, uint32_t group);

@@ -5,8 +5,13 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "consensus.h"
+#include "forward.h"
 #include "io/io.h"
+#include "join.h"
 #include "log.h"
+#include "network/peers.h"
+#include "transfer.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -29,9 +34,13 @@ static bool stop_is_complete(struct node *node);
 int node_run_once(struct node *node)
 {
     struct shard *shard = &node->shard;
+    if (UNLIKELY(node->is_joining)) {
+        return join_run_once(node);
+    }
     shard_tick(shard);
     handle_events(node);
     shard_apply_durable(shard);
+    member_step(node);
     pipeline_resume(&node->pipeline);
     struct conn *conn = NULL;
     while ((conn = server_next_resumable(node->server)) != NULL) {
@@ -43,8 +52,12 @@ int node_run_once(struct node *node)
     }
     reclaim(node);
     snapshots_step(&node->snapshots);
+    if (shard->consensus != NULL) {
+        consensus_flush(shard->consensus);
+    }
     aof_flush(shard->aof, now_ns);
-    shard_apply_durable(shard); /* in memory only: durable at once */
+    shard_apply_durable(shard); /* written on the spot, or in memory only: durable at once */
+    member_send(node, now_ns);
     pipeline_answer_waiting(&node->pipeline);
     server_flush(node->server);
     if (aof_failure(shard->aof) != 0) {
@@ -68,6 +81,13 @@ static void handle_events(struct node *node)
             shard_apply_durable(&node->shard);
         } else if (event.kind != IO_EVENT_WAKE && event.owner == node->snapshots.writer) {
             snapshot_writer_on_event(node->snapshots.writer, &event);
+        } else if (event.kind != IO_EVENT_WAKE && node->peers != NULL &&
+                   peers_owns(node->peers, &event)) {
+            peers_on_event(node->peers, &event);
+            member_on_peer_events(node);
+        } else if (event.kind == IO_EVENT_FILE && node->transfers != NULL &&
+                   transfers_owns(node->transfers, &event)) {
+            transfers_on_event(node->transfers, &event);
         } else if (event.kind != IO_EVENT_WAKE && server_owns(node->server, &event)) {
             struct conn *conn = server_on_event(node->server, &event);
             if (conn != NULL) {
@@ -85,11 +105,12 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static uint64_t next_deadline_ns(const struct node *node)
 {
     bool has_work = server_has_work(node->server) || node->has_more_due || node->reclaim_left > 0 ||
-                    snapshots_has_work(&node->snapshots);
+                    snapshots_has_work(&node->snapshots) || member_has_work(node);
     if (has_work) {
         return 0;
     }
     uint64_t deadline_ns = earlier(node->next_tick_ns, aof_deadline_ns(node->shard.aof));
+    deadline_ns = earlier(deadline_ns, member_deadline_ns(node));
     uint64_t resume_ms = pipeline_deadline_ms(&node->pipeline);
     if (resume_ms != UINT64_MAX) {
         uint64_t now_ms = node->shard.now_ms;
@@ -243,13 +264,26 @@ void node_deinit(struct node *node)
         pipeline_deinit(&node->pipeline);
         snapshots_deinit(&node->snapshots);
     }
+    bool was_member = node->consensus != NULL;
+    if (was_member && node->shard.aof != NULL && aof_failure(node->shard.aof) == 0) {
+        consensus_hint_all(node->consensus);
+    }
     if (node->has_shard) {
         if (node->shard.aof != NULL) {
             bool was_failed = aof_failure(node->shard.aof) != 0;
             is_clean = aof_close(node->shard.aof) == 0 && !was_failed && node->is_stopping;
         }
+        if (was_member) {
+            forward_free(node->forward);
+            transfers_free(node->transfers);
+            consensus_free(node->consensus);
+        }
         shard_deinit(&node->shard);
         meter_deinit(&node->meter);
+    }
+    join_free(node->join);
+    if (node->peers != NULL) {
+        peers_free(node->peers);
     }
     if (node->server != NULL) {
         server_free(node->server);

@@ -18,14 +18,21 @@
 
 #include "command/host.h"
 #include "config.h"
+#include "members.h"
 #include "meter.h"
 #include "pipeline.h"
 #include "shard.h"
 #include "snapshots.h"
 #include "storage/data_dir.h"
 
+struct consensus;
+struct coordinator;
+struct forward;
 struct io;
+struct join;
 struct log;
+struct peers;
+struct transfers;
 
 /* Rates, sampled by housekeeping. */
 struct node_rates {
@@ -47,6 +54,14 @@ struct node {
     struct pipeline pipeline;
     struct snapshots snapshots;
     struct host host;
+    /* Of a member of a cluster; NULL on a lone node, but for peers, which listens for a second. */
+    struct members members; /* a lone node's: itself */
+    struct peers *peers;
+    struct consensus *consensus;
+    struct forward *forward;
+    struct transfers *transfers;
+    struct join *join;     /* asks to join, or takes in those who ask */
+    uint64_t members_seen; /* the epoch that peers and meta file know */
     struct node_rates rates;
     bool has_shard, is_serving;
     bool is_over_memory;
@@ -54,6 +69,7 @@ struct node {
     bool has_more_due;        /* expiry was cut short by its bound */
     uint32_t reclaim_left;    /* partitions that may hold flushed entries to free */
     bool was_full;            /* disk full, as last logged */
+    bool is_joining;          /* no member yet: nothing but `join` runs */
     bool is_stopping;         /* a clean stop has begun */
     bool stop_waits_snapshot; /* SHUTDOWN SAVE */
     uint64_t stop_deadline_ns;
@@ -77,6 +93,12 @@ void node_stop(struct node *node);
 void node_deinit(struct node *node);
 uint16_t node_port(const struct node *node);
 
+/* node_member.c: what one iteration does for a member of a cluster. */
+void member_on_peer_events(struct node *node);
+void member_step(struct node *node);
+void member_send(struct node *node, uint64_t now_ns);
+bool member_has_work(const struct node *node);
+uint64_t member_deadline_ns(const struct node *node);
 /* node.c, for node_start.c. */
 void node_sample_memory(struct node *node);
 /* host.c: fills in node->host. */

@@ -11,6 +11,7 @@
 #include "base/slice.h"
 
 struct command;
+struct slowlog_args;
 
 /* A request whose arguments were copied because it runs later. */
 struct late_request {
@@ -18,6 +19,10 @@ struct late_request {
     const struct command *command;
     uint32_t argc;
     struct slice *argv; /* lies behind the struct, in the same allocation */
+    /* Of requests that the pipeline keeps: */
+    uint64_t origin_node, origin_seq; /* JSON client and seq; node 0: none */
+    uint8_t consistency;              /* enum consistency */
+    bool waits_turn;                  /* until all before it on its connection are answered */
     struct late_request *next;
 };
 
@@ -33,9 +38,11 @@ enum pending_kind {
 
 struct pending {
     uint64_t position; /* waits for this sequence number or index */
-    uint64_t term;     /* PENDING_WRITE of a replicated group: the entry's term */
+    uint64_t term;     /* replicated: the leader's when it was proposed or asked */
     uint64_t until_ms; /* replicated: no longer than this; 0: for ever */
     enum pending_kind kind;
+    bool is_partial;            /* a part of a split command, and not its last one */
+    struct slowlog_args *typed; /* PENDING_WRITE: as meter_type made it; owned */
     struct asker asker;
     const struct command *command; /* PENDING_WRITE: for errors */
     union {

@@ -1,33 +1,17 @@
 /*
  * pipeline.c — see pipeline.h.  Order: reading, dispatch, the four ways, holding, waiting.
  */
-#include "pipeline.h"
+#include "pipeline_internal.h"
 
 #include "base/assert.h"
 #include "base/mem.h"
 #include "io/io.h"
 #include "node.h"
 
-/* One request on its way: just read, or kept from earlier (then it has a ticket). */
-struct staged {
-    struct conn *conn;
-    const struct slice *argv;
-    uint32_t argc;
-    struct slice id; /* JSON id to echo, when not deferred yet */
-    bool has_ticket;
-    uint64_t ticket;
-    const struct command *command; /* NULL: unknown */
-    struct key_place place;
-    bool is_metered;  /* was timed by itself */
-    bool has_run;     /* a read that ran and shares the batch's time */
-    bool is_rejected; /* answered without running: no failure of the command's */
-};
-
 /* SAVE and WAITAOF: an answer that waits for the disk. */
 struct waiting_answer {
     struct waiting_answer *next;
-    struct conn *conn;
-    uint64_t ticket;
+    struct asker asker;
     enum command_wait wait;
     uint64_t sequence; /* WAIT_SYNC: the log position that must be on the platter */
     uint64_t round;    /* WAIT_SNAPSHOT: number of the round waited for */
@@ -97,7 +81,10 @@ static uint32_t take_batch(struct pipeline *pipeline, struct conn *conn, struct 
         staged->argv = request.argv;
         staged->argc = request.argc;
         staged->id = request.id;
-        staged->has_ticket = false;
+        staged->consistency = request.consistency;
+        staged->origin_node = request.client.size == 0 ? 0 : pipeline_session(request.client);
+        staged->origin_seq = request.seq;
+        staged->has_asker = false;
         staged->has_run = false;
         staged->is_rejected = false;
         stage(pipeline, staged);
@@ -129,6 +116,10 @@ void pipeline_read(struct pipeline *pipeline, struct conn *conn)
     uint32_t count = 0;
     while ((count = take_batch(pipeline, conn, batch)) > 0) {
         uint64_t start_ns = io_clock_ns(pipeline->node->io);
+        if (UNLIKELY(pipeline->shard->consensus != NULL)) {
+            /* A lease is looked up at a time after the request arrived. */
+            consensus_set_clock(pipeline->shard->consensus, start_ns);
+        }
         for (uint32_t i = 0; i < count; i++) {
             if (batch[i].place.is_known) {
                 kv_prefetch_entry(keyspace->partitions[batch[i].place.partition],
@@ -151,6 +142,9 @@ void pipeline_read(struct pipeline *pipeline, struct conn *conn)
         if (aof_stats(pipeline->shard->aof).pending_bytes > AOF_PENDING_BYTES_MAX) {
             set_hold(pipeline, HOLD_LOG, true);
         }
+        if (pipeline->node->forward != NULL && forward_is_full(pipeline->node->forward)) {
+            set_hold(pipeline, HOLD_FORWARD, true);
+        }
     }
     conn_input_end(conn);
 }
@@ -158,59 +152,59 @@ void pipeline_read(struct pipeline *pipeline, struct conn *conn)
 /* ── dispatch ────────────────────────────────────────────────────────────────────────────────── */
 
 /* Opens the answer to a request, wherever its place is. */
-static struct reply *answer_begin(const struct staged *staged)
+struct reply *pipeline_answer_begin(struct pipeline *pipeline, const struct staged *staged)
 {
-    return staged->has_ticket ? conn_deferred_begin(staged->conn, staged->ticket)
-                              : conn_reply_begin(staged->conn, staged->id);
+    return staged->has_asker ? answer_begin(&pipeline->shard->answers, &staged->asker)
+                             : conn_reply_begin(staged->conn, staged->id);
 }
 
-static void answer_end(struct pipeline *pipeline, const struct staged *staged,
-                       const struct reply *reply)
+void pipeline_answer_end(struct pipeline *pipeline, const struct staged *staged,
+                         const struct reply *reply)
 {
+    const struct command *command = staged->is_rejected ? NULL : staged->command;
+    if (staged->has_asker) {
+        answer_end(&pipeline->shard->answers, &staged->asker, command);
+        return;
+    }
     if (UNLIKELY(reply->is_error)) {
-        meter_error(pipeline->shard->meter, staged->is_rejected ? NULL : staged->command, reply);
+        meter_error(pipeline->shard->meter, command, reply);
     }
-    if (staged->has_ticket) {
-        conn_deferred_end(staged->conn, staged->ticket);
-    } else {
-        conn_reply_end(staged->conn);
-    }
+    conn_reply_end(staged->conn);
 }
 
-static void answer_error(struct pipeline *pipeline, const struct staged *staged,
-                         const char *message)
+void pipeline_answer_error(struct pipeline *pipeline, const struct staged *staged,
+                           const char *message)
 {
-    struct reply *reply = answer_begin(staged);
+    struct reply *reply = pipeline_answer_begin(pipeline, staged);
     reply_error(reply, message);
-    answer_end(pipeline, staged, reply);
+    pipeline_answer_end(pipeline, staged, reply);
 }
 
-/* A reply that may turn out not to be the answer is first kept in RESP2. */
+/* A reply that may turn out not to be the answer is first kept in RESP3. */
 static void capture_begin(struct pipeline *pipeline, struct reply *capture)
 {
     pipeline->captured.size = 0;
-    reply_begin(capture, PROTOCOL_RESP2, &pipeline->captured, (struct slice){ 0 });
+    reply_begin(capture, PROTOCOL_RESP3, &pipeline->captured, (struct slice){ 0 });
 }
 
 static void answer_captured(struct pipeline *pipeline, const struct staged *staged)
 {
-    struct reply *reply = answer_begin(staged);
+    struct reply *reply = pipeline_answer_begin(pipeline, staged);
     reply_replay(reply, buffer_slice(&pipeline->captured));
-    answer_end(pipeline, staged, reply);
+    pipeline_answer_end(pipeline, staged, reply);
 }
 
-/* The place of an answer that is given later. */
-static uint64_t answer_later(struct staged *staged)
+const struct asker *pipeline_asker(struct staged *staged)
 {
-    if (!staged->has_ticket) {
-        staged->ticket = conn_defer(staged->conn, staged->id);
-        staged->has_ticket = true;
+    if (!staged->has_asker) {
+        staged->asker = asker_client(staged->conn, conn_defer(staged->conn, staged->id));
+        staged->has_asker = true;
     }
-    return staged->ticket;
+    return &staged->asker;
 }
 
 /* The answer that follows says why the request does not run. */
-static void note_rejected(struct pipeline *pipeline, struct staged *staged)
+void pipeline_note_rejected(struct pipeline *pipeline, struct staged *staged)
 {
     staged->is_rejected = true;
     if (staged->command != NULL) {
@@ -228,23 +222,23 @@ static bool admit(struct pipeline *pipeline, struct staged *staged)
     if (LIKELY(may_run && is_arity_ok && command_keys_fit(command, staged->argc, staged->argv))) {
         return true;
     }
-    note_rejected(pipeline, staged);
+    pipeline_note_rejected(pipeline, staged);
     if (command == NULL && may_run) {
-        struct reply *reply = answer_begin(staged);
+        struct reply *reply = pipeline_answer_begin(pipeline, staged);
         command_reply_unknown(reply, staged->argv, staged->argc);
-        answer_end(pipeline, staged, reply);
+        pipeline_answer_end(pipeline, staged, reply);
         return false;
     }
     if (!may_run) {
-        answer_error(pipeline, staged, "NOAUTH Authentication required.");
+        pipeline_answer_error(pipeline, staged, "NOAUTH Authentication required.");
     } else {
-        struct reply *reply = answer_begin(staged);
+        struct reply *reply = pipeline_answer_begin(pipeline, staged);
         if (is_arity_ok) {
             command_reply_key_size(reply);
         } else {
             command_reply_arity(reply, command);
         }
-        answer_end(pipeline, staged, reply);
+        pipeline_answer_end(pipeline, staged, reply);
     }
     return false;
 }
@@ -282,13 +276,13 @@ static bool partitions_serve(struct pipeline *pipeline, struct staged *staged)
     for (uint32_t i = first; i <= last; i += step) {
         uint32_t partition = keyspace_partition(&shard->keyspace, staged->argv[i]);
         if (shard->groups[partition].is_damaged) {
-            note_rejected(pipeline, staged);
-            struct reply *reply = answer_begin(staged);
+            pipeline_note_rejected(pipeline, staged);
+            struct reply *reply = pipeline_answer_begin(pipeline, staged);
             reply_errorf(reply,
                          "CLUSTERDOWN partition %u is damaged on disk and not served; see the log "
                          "and minidb --check",
                          partition);
-            answer_end(pipeline, staged, reply);
+            pipeline_answer_end(pipeline, staged, reply);
             return false;
         }
     }
@@ -299,7 +293,7 @@ static bool partitions_serve(struct pipeline *pipeline, struct staged *staged)
 
 /* Lets the command check its arguments and rewrite what depends on here and now; false when that
  * was the answer. */
-static bool prepare(struct pipeline *pipeline, struct staged *staged, struct command_ctx *ctx)
+bool pipeline_prepare(struct pipeline *pipeline, struct staged *staged, struct command_ctx *ctx)
 {
     struct reply capture;
     capture_begin(pipeline, &capture);
@@ -309,6 +303,7 @@ static bool prepare(struct pipeline *pipeline, struct staged *staged, struct com
         .argc = staged->argc,
         .reply = &capture,
         .keyspace = &pipeline->shard->keyspace,
+        .consistency = staged->consistency,
         .now_ms = pipeline->shard->now_ms,
     };
     if (staged->command->prepare(ctx) == 0) {
@@ -319,27 +314,15 @@ static bool prepare(struct pipeline *pipeline, struct staged *staged, struct com
     return false;
 }
 
-static void run_read(struct pipeline *pipeline, struct staged *staged)
+void pipeline_read_now(struct pipeline *pipeline, struct staged *staged)
 {
     struct shard *shard = pipeline->shard;
     const struct command *command = staged->command;
-    struct command_ctx ctx;
-    if (!partitions_serve(pipeline, staged) ||
-        (command->prepare != NULL && !prepare(pipeline, staged, &ctx))) {
-        return;
-    }
-    if (conn_owed(staged->conn) > 0 && shard_is_busy(shard)) {
-        /* Behind the writes that this connection sent before it. */
-        uint64_t ticket = answer_later(staged);
-        shard_read_later(
-            shard, late_request_new(staged->conn, ticket, command, staged->argc, staged->argv));
-        return;
-    }
     staged->is_metered = meter_times_alone(shard->meter, command);
     uint64_t start_ns = staged->is_metered ? io_clock_ns(shard->io) : 0;
-    struct reply *reply = answer_begin(staged);
+    struct reply *reply = pipeline_answer_begin(pipeline, staged);
     shard_run_read(shard, command, staged->argc, staged->argv, staged->place, reply);
-    answer_end(pipeline, staged, reply);
+    pipeline_answer_end(pipeline, staged, reply);
     staged->has_run = !staged->is_metered;
     if (staged->is_metered) {
         meter_one(shard->meter, command, staged->argv, staged->argc, staged->conn, shard->now_ms,
@@ -347,10 +330,38 @@ static void run_read(struct pipeline *pipeline, struct staged *staged)
     }
 }
 
+struct late_request *pipeline_late(struct staged *staged)
+{
+    return late_request_new(pipeline_asker(staged), staged->command, staged->argc, staged->argv);
+}
+
+static void run_read(struct pipeline *pipeline, struct staged *staged)
+{
+    struct shard *shard = pipeline->shard;
+    const struct command *command = staged->command;
+    struct command_ctx ctx;
+    ctx.consistency = staged->consistency;
+    if (!partitions_serve(pipeline, staged) ||
+        (command->prepare != NULL && !pipeline_prepare(pipeline, staged, &ctx))) {
+        return;
+    }
+    if (UNLIKELY(shard->consensus != NULL)) {
+        staged->consistency = ctx.consistency;
+        route_read(pipeline, staged);
+        return;
+    }
+    if (conn_owed(staged->conn) > 0 && shard_is_busy(shard)) {
+        /* Behind the writes that this connection sent before it. */
+        shard_read_later(shard, pipeline_late(staged));
+        return;
+    }
+    pipeline_read_now(pipeline, staged);
+}
+
 /* ── writes ──────────────────────────────────────────────────────────────────────────────────── */
 
 /* Why writes are refused right now, or NULL. */
-static const char *refusal(const struct pipeline *pipeline, const struct command *command)
+const char *pipeline_refusal(const struct pipeline *pipeline, const struct command *command)
 {
     if (UNLIKELY(aof_is_full(pipeline->shard->aof))) {
         return "MISCONF the disk is full: writes are refused until there is space again "
@@ -362,9 +373,8 @@ static const char *refusal(const struct pipeline *pipeline, const struct command
     return NULL;
 }
 
-/* True when all keys lie in the partition of the first. */
-static bool is_one_partition(const struct shard *shard, const struct command *command,
-                             uint32_t argc, const struct slice *argv)
+bool pipeline_is_one_partition(const struct shard *shard, const struct command *command,
+                               uint32_t argc, const struct slice *argv)
 {
     uint32_t first = 0, last = 0, step = 0;
     if (!command_keys(command, argc, &first, &last, &step)) {
@@ -384,19 +394,27 @@ static void propose(struct pipeline *pipeline, struct staged *staged, const stru
                     uint32_t argc, const struct slice *argv)
 {
     struct shard *shard = pipeline->shard;
-    struct conn *conn = staged->conn;
-    uint64_t ticket = answer_later(staged);
-    if (command->spread == SPREAD_NONE || is_one_partition(shard, command, argc, argv)) {
-        shard_propose_command(shard, staged->place.partition, command, argc, argv, conn, ticket,
-                              meter_type(shard->meter, command, staged->argv, staged->argc));
+    struct request_origin origin = pipeline_origin(staged);
+    struct proposal proposal = {
+        .command = command,
+        .argc = argc,
+        .argv = argv,
+        .origin = &origin,
+        .asker = *pipeline_asker(staged),
+    };
+    if (command->spread == SPREAD_NONE || pipeline_is_one_partition(shard, command, argc, argv)) {
+        proposal.typed = meter_type(shard->meter, command, staged->argv, staged->argc);
+        enum propose_result result =
+            shard_propose_command(shard, staged->place.partition, &proposal);
+        ASSERT(result == PROPOSE_OK);
     } else if (command->spread == SPREAD_SPLIT) {
-        shard_propose_split(shard, command, argc, argv, conn, ticket,
-                            meter_type(shard->meter, command, staged->argv, staged->argc));
+        proposal.typed = meter_type(shard->meter, command, staged->argv, staged->argc);
+        shard_propose_split(shard, &proposal);
     } else if (!shard_is_busy(shard)) {
-        shard_propose_effects(shard, command, argc, argv, conn, ticket);
+        shard_propose_effects(shard, command, argc, argv, &staged->asker);
     } else {
         ASSERT(pipeline->barrier == NULL);
-        pipeline->barrier = late_request_new(conn, ticket, command, argc, argv);
+        pipeline->barrier = late_request_new(&staged->asker, command, argc, argv);
         set_hold(pipeline, HOLD_BARRIER, true);
     }
 }
@@ -404,11 +422,15 @@ static void propose(struct pipeline *pipeline, struct staged *staged, const stru
 static void run_write(struct pipeline *pipeline, struct staged *staged)
 {
     const struct command *command = staged->command;
-    const char *refused = refusal(pipeline, command);
+    if (UNLIKELY(pipeline->shard->consensus != NULL)) {
+        route_write(pipeline, staged);
+        return;
+    }
+    const char *refused = pipeline_refusal(pipeline, command);
     if (refused != NULL) {
         pipeline->writes_refused++;
-        note_rejected(pipeline, staged);
-        answer_error(pipeline, staged, refused);
+        pipeline_note_rejected(pipeline, staged);
+        pipeline_answer_error(pipeline, staged, refused);
         return;
     }
     if (!partitions_serve(pipeline, staged)) {
@@ -419,7 +441,7 @@ static void run_write(struct pipeline *pipeline, struct staged *staged)
         return;
     }
     struct command_ctx ctx;
-    if (!prepare(pipeline, staged, &ctx)) {
+    if (!pipeline_prepare(pipeline, staged, &ctx)) {
         return;
     }
     bool is_rewritten = ctx.prepared.argc > 0;
@@ -436,8 +458,7 @@ static void wait_for(struct pipeline *pipeline, struct staged *staged,
     struct waiting_answer *waiting = mem_zalloc(sizeof(*waiting));
     *waiting = (struct waiting_answer){
         .next = pipeline->waiting,
-        .conn = staged->conn,
-        .ticket = answer_later(staged),
+        .asker = *pipeline_asker(staged),
         .wait = ctx->wait,
         .sequence = pipeline->shard->proposed_sequence,
         .round = snapshots_round(&pipeline->node->snapshots),
@@ -457,7 +478,7 @@ static void run_admin(struct pipeline *pipeline, struct staged *staged)
         .command = staged->command,
         .argv = staged->argv,
         .argc = staged->argc,
-        .reply = may_wait ? &capture : answer_begin(staged),
+        .reply = may_wait ? &capture : pipeline_answer_begin(pipeline, staged),
         .stats = &pipeline->shard->delta,
         .keyspace = &pipeline->shard->keyspace,
         .now_ms = pipeline->shard->now_ms,
@@ -470,7 +491,7 @@ static void run_admin(struct pipeline *pipeline, struct staged *staged)
     meter_one(pipeline->shard->meter, staged->command, staged->argv, staged->argc, staged->conn,
               pipeline->shard->now_ms, io_clock_ns(pipeline->node->io) - start_ns);
     if (!may_wait) {
-        answer_end(pipeline, staged, ctx.reply);
+        pipeline_answer_end(pipeline, staged, ctx.reply);
     } else if (ctx.wait != COMMAND_WAIT_NONE) {
         wait_for(pipeline, staged, &ctx);
     } else {
@@ -481,7 +502,8 @@ static void run_admin(struct pipeline *pipeline, struct staged *staged)
 static void answer_waiting(struct pipeline *pipeline, const struct waiting_answer *waiting,
                            bool in_time)
 {
-    struct reply *reply = conn_deferred_begin(waiting->conn, waiting->ticket);
+    struct answers *answers = &pipeline->shard->answers;
+    struct reply *reply = answer_begin(answers, &waiting->asker);
     if (waiting->wait == COMMAND_WAIT_SYNC) {
         reply_array(reply, 2); /* WAITAOF: local, replicas */
         reply_integer(reply, in_time ? 1 : 0);
@@ -491,7 +513,7 @@ static void answer_waiting(struct pipeline *pipeline, const struct waiting_answe
     } else {
         reply_error(reply, "ERR the snapshot failed; see the log");
     }
-    conn_deferred_end(waiting->conn, waiting->ticket);
+    answer_end(answers, &waiting->asker, NULL);
 }
 
 void pipeline_answer_waiting(struct pipeline *pipeline)
@@ -529,8 +551,11 @@ static void set_hold(struct pipeline *pipeline, enum pipeline_hold reason, bool 
 static bool follows_own_writes(const struct pipeline *pipeline, const struct staged *staged)
 {
     uint32_t others = COMMAND_READ | COMMAND_WRITE | COMMAND_KEYSPACE | COMMAND_CONNECTION;
-    return staged->command != NULL && (staged->command->flags & others) == 0 &&
-           conn_owed(staged->conn) > 0 && shard_is_busy(pipeline->shard);
+    if (staged->command == NULL || (staged->command->flags & others) != 0 ||
+        conn_owed(staged->conn) == 0) {
+        return false;
+    }
+    return pipeline->shard->consensus != NULL || shard_is_busy(pipeline->shard);
 }
 
 /* True when the request must wait: writes while paused, and whatever its connection sent behind a
@@ -548,7 +573,7 @@ static bool must_hold(const struct pipeline *pipeline, const struct staged *stag
         return true;
     }
     for (const struct late_request *at = pipeline->held_first; at != NULL; at = at->next) {
-        if (at->conn == staged->conn) {
+        if (at->asker.client.conn == staged->conn) {
             return true;
         }
     }
@@ -558,9 +583,11 @@ static bool must_hold(const struct pipeline *pipeline, const struct staged *stag
 /* Keeps a request, already taken off the wire, until it may run. */
 static void hold(struct pipeline *pipeline, struct staged *staged)
 {
-    struct late_request *late = late_request_new(staged->conn, answer_later(staged),
-                                                 staged->command, staged->argc, staged->argv);
-    late->after = pipeline->shard->proposed_sequence;
+    struct late_request *late = pipeline_late(staged);
+    late->consistency = staged->consistency;
+    late->origin_node = staged->origin_node;
+    late->origin_seq = staged->origin_seq;
+    late->waits_turn = follows_own_writes(pipeline, staged);
     if (pipeline->held_last != NULL) {
         pipeline->held_last->next = late;
     } else {
@@ -587,7 +614,9 @@ static bool held_may_run(const struct pipeline *pipeline)
 {
     return pipeline->held_first != NULL && (pipeline->holds & ~(uint32_t)HOLD_KEPT) == 0 &&
            pipeline->pause_until_ms == 0 &&
-           pipeline->held_first->after <= pipeline->shard->applied_sequence;
+           (!pipeline->held_first->waits_turn ||
+            conn_is_next(pipeline->held_first->asker.client.conn,
+                         pipeline->held_first->asker.client.ticket));
 }
 
 /* Runs what was kept, in order, until something holds again. */
@@ -596,11 +625,14 @@ static void held_run(struct pipeline *pipeline)
     while (held_may_run(pipeline)) {
         struct late_request *late = held_take(pipeline);
         struct staged staged = {
-            .conn = late->conn,
+            .conn = late->asker.client.conn,
             .argv = late->argv,
             .argc = late->argc,
-            .has_ticket = true,
-            .ticket = late->ticket,
+            .consistency = late->consistency,
+            .origin_node = late->origin_node,
+            .origin_seq = late->origin_seq,
+            .has_asker = true,
+            .asker = late->asker,
         };
         stage(pipeline, &staged);
         dispatch(pipeline, &staged);
@@ -631,13 +663,19 @@ void pipeline_resume(struct pipeline *pipeline)
     if (barrier_is_over(pipeline)) {
         struct late_request *late = pipeline->barrier;
         pipeline->barrier = NULL;
-        shard_propose_effects(shard, late->command, late->argc, late->argv, late->conn,
-                              late->ticket);
+        if (shard->consensus == NULL) {
+            shard_propose_effects(shard, late->command, late->argc, late->argv, &late->asker);
+        } else { /* the cluster began meanwhile */
+            answer_error(&shard->answers, &late->asker, late->command, route_crossslot);
+        }
         late_request_free(late);
         set_hold(pipeline, HOLD_BARRIER, false);
     }
     if (log_hold_is_over(pipeline)) {
         set_hold(pipeline, HOLD_LOG, false);
+    }
+    if ((pipeline->holds & HOLD_FORWARD) != 0 && !forward_is_full(pipeline->node->forward)) {
+        set_hold(pipeline, HOLD_FORWARD, false);
     }
     held_run(pipeline);
 }

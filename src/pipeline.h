@@ -16,6 +16,7 @@
 #include "shard.h"
 
 struct node;
+struct remote_request;
 
 /* Why requests are not being read.  A set. */
 enum pipeline_hold {
@@ -23,6 +24,7 @@ enum pipeline_hold {
     HOLD_LOG = 1 << 1,     /* more is appended than may be pending */
     HOLD_PAUSE = 1 << 2,   /* CLIENT PAUSE ALL */
     HOLD_KEPT = 1 << 3,    /* too many requests are kept already */
+    HOLD_FORWARD = 1 << 4, /* too much waits for other nodes */
 };
 
 struct pipeline {
@@ -35,7 +37,7 @@ struct pipeline {
     uint32_t held_count;
     uint64_t pause_until_ms;        /* CLIENT PAUSE; 0: none */
     struct waiting_answer *waiting; /* owned list: SAVE and WAITAOF */
-    struct buffer captured;         /* scratch: a reply in RESP2 that may not be the answer */
+    struct buffer captured;         /* scratch: a reply in RESP3 that may not be the answer */
     uint64_t commands_processed;
     uint64_t writes_refused;
 };

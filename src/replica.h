@@ -66,8 +66,8 @@ struct replica {
 
     struct raft_persist persisted; /* scratch: the last output of a durable batch; id 0: none */
     uint64_t unhinted_bytes;       /* of entries appended since the last commit hint */
-    uint64_t hard_state_sequence;  /* of the newest AOF_HARD_STATE record; 0: none in this process */
-    bool has_transfer;             /* leadership is being handed over: nothing is proposed */
+    uint64_t hard_state_sequence; /* of the newest AOF_HARD_STATE record; 0: none in this process */
+    bool has_transfer;            /* leadership is being handed over: nothing is proposed */
 
     bool is_dirty;              /* in consensus->dirty: something queued, or to be applied */
     bool is_fetching;           /* a snapshot */

@@ -1,35 +1,22 @@
 /*
- * shard.c — see shard.h.  Order of this file: life, propose, apply, reads.
+ * shard.c — see shard.h.  Order of this file: life, propose (lone node, member), expiry, reads.
+ *
+ * Read next: shard_apply.c.
  */
 #include "shard.h"
 
 #include "base/assert.h"
 #include "base/mem.h"
-#include "base/text.h"
 #include "base/varint.h"
+#include "consensus.h"
+#include "forward.h"
 #include "io/io.h"
+#include "storage/snapshot.h"
 
 enum {
-    PENDING_FIRST = 1024,   /* ring slots at the start; doubles on demand */
     EXPIRY_BATCH = 128,     /* key hashes in one EXPIRE entry */
     EXPIRY_ROUND_MAX = 2048 /* key hashes proposed in one iteration, so that none takes long */
 };
-
-/* One durable record on its way through the stages of apply. */
-struct shard_stage {
-    struct entry entry;
-    uint64_t sequence;
-    struct command_decoded decoded;
-    struct command_args args; /* owned */
-    uint64_t hash;
-    bool has_key;
-    bool is_metered; /* was timed by itself */
-};
-
-static void pending_push(struct shard *shard, struct pending pending);
-static void apply_staged(struct shard *shard, uint32_t count);
-static void answer_end(struct shard *shard, const struct command *command, struct conn *conn,
-                       uint64_t ticket, const struct reply *reply);
 
 /* ── life ────────────────────────────────────────────────────────────────────────────────────── */
 
@@ -39,52 +26,44 @@ void shard_init(struct shard *shard, struct io *io, uint32_t partitions, uint64_
     *shard = (struct shard){ .io = io, .meter = meter };
     keyspace_init(&shard->keyspace, partitions, hash_seed);
     shard->groups = mem_zalloc(partitions * sizeof(*shard->groups));
+    shard->sessions = mem_zalloc(partitions * sizeof(*shard->sessions));
     for (uint32_t i = 0; i < partitions; i++) {
         shard->groups[i].term = 1; /* a lone node leads every group in its first term */
         shard->groups[i].needed_sequence = UINT64_MAX;
+        sessions_init(&shard->sessions[i]);
     }
+    answers_init(&shard->answers, meter);
     prng_init(&shard->prng, io_random(io));
-    shard->pending_capacity = PENDING_FIRST;
-    shard->pending = mem_alloc(PENDING_FIRST * sizeof(*shard->pending));
-    shard->stage = mem_zalloc(PIPELINE_BATCH * sizeof(*shard->stage));
+    shard->stage = shard_stage_new();
     shard->now_ms = io_wall_ms(io);
     shard->now_sampled_ns = io_clock_ns(io);
 }
 
-static void pending_drop(struct pending *pending)
+static void parts_free(struct key_parts *parts)
 {
-    mem_free(pending->typed);
-    switch (pending->kind) {
-    case PENDING_READ:
-        late_request_free(pending->read);
-        break;
-    case PENDING_PART:
-        if (--pending->gather->parts_left == 0) {
-            mem_free(pending->gather);
-        }
-        break;
-    case PENDING_EFFECTS:
-        buffer_free(&pending->answer);
-        break;
-    case PENDING_WRITE:
-        break;
-    }
+    mem_free(parts->partitions);
+    mem_free(parts->ends);
+    mem_free(parts->order);
+    mem_free((void *)(uintptr_t)parts->argv);
 }
 
 void shard_deinit(struct shard *shard)
 {
-    for (uint64_t at = shard->pending_head; at != shard->pending_tail; at++) {
-        pending_drop(&shard->pending[at & (shard->pending_capacity - 1)]);
+    pending_queue_deinit(&shard->pending);
+    shard_stage_free(shard->stage);
+    parts_free(&shard->parts);
+    mem_free(shard->part_argv);
+    for (uint32_t i = 0; i < shard->keyspace.count; i++) {
+        sessions_deinit(&shard->sessions[i]);
     }
-    for (uint32_t i = 0; i < PIPELINE_BATCH; i++) {
-        mem_free(shard->stage[i].args.argv);
-    }
-    mem_free(shard->stage);
-    mem_free(shard->pending);
-    mem_free(shard->split);
+    mem_free(shard->sessions);
     mem_free(shard->groups);
     effects_deinit(&shard->effects);
     buffer_free(&shard->captured);
+    answers_deinit(&shard->answers);
+    if (shard->discarded != NULL) {
+        kv_free(shard->discarded);
+    }
     keyspace_deinit(&shard->keyspace);
 }
 
@@ -106,125 +85,95 @@ void shard_tick(struct shard *shard)
     }
 }
 
-/* ── propose ─────────────────────────────────────────────────────────────────────────────────── */
+/* ── propose: a lone node ────────────────────────────────────────────────────────────────────── */
+
+static void set_origin(struct entry *entry, const struct request_origin *origin)
+{
+    if (origin == NULL || origin->node == 0) {
+        return;
+    }
+    entry->flags |= ENTRY_HAS_ORIGIN;
+    entry->origin_node = origin->node;
+    entry->origin_boot = origin->boot;
+    entry->origin_seq = origin->seq;
+    entry->origin_floor = origin->floor;
+}
 
 /* Opens a record for an entry of the group; returns where its body goes. */
-static char *propose_begin(struct shard *shard, uint32_t partition, enum entry_kind kind,
-                           size_t body_max)
+static char *lone_begin(struct shard *shard, uint32_t partition, struct entry *entry,
+                        size_t body_max)
 {
     struct group *group = &shard->groups[partition];
+    ASSERT(shard->consensus == NULL);
     ASSERT(group->applied <= group->last_index);
     if (shard->now_ms > group->last_time_ms) {
         group->last_time_ms = shard->now_ms;
     }
-    struct entry entry = {
-        .index = ++group->last_index,
-        .term = group->term,
-        .time_ms = group->last_time_ms,
-        .kind = kind,
-        .group = (uint16_t)partition,
-        .seed = (uint32_t)prng_next(&shard->prng),
-    };
-    char *to = aof_record_begin(shard->aof, ENTRY_HEADER_BYTES + body_max);
-    entry_header_write(&entry, to);
-    return to + ENTRY_HEADER_BYTES;
+    entry->index = ++group->last_index;
+    entry->term = group->term;
+    entry->time_ms = group->last_time_ms;
+    entry->group = (uint16_t)partition;
+    size_t header = entry_header_size(entry);
+    char *to = aof_record_begin(shard->aof, header + body_max);
+    entry_header_write(entry, to);
+    return to + header;
 }
 
-static void propose_end(struct shard *shard, uint32_t partition, size_t body_size, bool more)
+static void lone_end(struct shard *shard, const struct entry *entry, size_t body_size, bool more)
 {
-    uint64_t sequence = aof_record_end(shard->aof, ENTRY_HEADER_BYTES + body_size, AOF_ENTRY,
-                                       (uint16_t)partition, more);
+    uint64_t sequence = aof_record_end(shard->aof, entry_header_size(entry) + body_size, AOF_ENTRY,
+                                       entry->group, more);
     ASSERT(sequence > shard->proposed_sequence); /* the log takes numbers for its own marks */
     shard->proposed_sequence = sequence;
-    struct group *group = &shard->groups[partition];
+    struct group *group = &shard->groups[entry->group];
     if (group->needed_sequence == UINT64_MAX) {
         group->needed_sequence = sequence;
     }
 }
 
-static void propose_command(struct shard *shard, uint32_t partition, const struct command *command,
-                            uint32_t argc, const struct slice *argv, bool more)
+static void lone_command(struct shard *shard, uint32_t partition, const struct proposal *proposal,
+                         bool more)
 {
-    char *to = propose_begin(shard, partition, ENTRY_COMMAND, command_encode_max(argc, argv));
-    propose_end(shard, partition, command_encode(command, argc, argv, to), more);
+    struct entry entry = { .kind = ENTRY_COMMAND, .seed = (uint32_t)prng_next(&shard->prng) };
+    set_origin(&entry, proposal->origin);
+    size_t body_max = command_encode_max(proposal->argc, proposal->argv);
+    char *to = lone_begin(shard, partition, &entry, body_max);
+    size_t size = command_encode(proposal->command, proposal->argc, proposal->argv, to);
+    lone_end(shard, &entry, size, more);
+    struct pending pending = {
+        .position = shard->proposed_sequence,
+        .kind = PENDING_WRITE,
+        .is_partial = proposal->is_partial,
+        .typed = proposal->typed,
+        .asker = proposal->asker,
+        .command = proposal->command,
+    };
+    pending_push(&shard->pending, &pending);
 }
 
-void shard_propose_command(struct shard *shard, uint32_t partition, const struct command *command,
-                           uint32_t argc, const struct slice *argv, struct conn *conn,
-                           uint64_t ticket, struct slowlog_args *typed)
+void shard_propose_split(struct shard *shard, const struct proposal *proposal)
 {
-    propose_command(shard, partition, command, argc, argv, /* more= */ false);
-    pending_push(shard, (struct pending){
-                            .sequence = shard->proposed_sequence,
-                            .kind = PENDING_WRITE,
-                            .client = { conn, ticket },
-                            .typed = typed,
-                        });
-}
-
-/* Sorts the key groups of a command by partition (a counting sort: linear in the arguments).
- * Writes argument lists one after another into shard->split; out_ends[p] is where p's ends. */
-static void split_by_partition(struct shard *shard, uint32_t first, uint32_t step, uint32_t argc,
-                               const struct slice *argv, uint32_t *out_ends)
-{
-    uint32_t partitions = shard->keyspace.count;
-    if (shard->split_capacity < argc) {
-        shard->split_capacity = argc;
-        shard->split = mem_realloc(shard->split, argc * sizeof(*shard->split));
-    }
-    memset(out_ends, 0, partitions * sizeof(*out_ends));
-    for (uint32_t i = first; i < argc; i += step) {
-        out_ends[keyspace_partition(&shard->keyspace, argv[i])] += step;
-    }
+    const struct key_parts *parts =
+        shard_split_keys(shard, proposal->command, proposal->argc, proposal->argv);
+    struct gather *gather =
+        gather_new(&proposal->asker, proposal->command, parts->count, /* order= */ NULL, 0);
+    uint32_t key_step = (uint32_t)proposal->command->key_step;
     uint32_t start = 0;
-    for (uint32_t p = 0; p < partitions; p++) {
-        uint32_t size = out_ends[p];
-        out_ends[p] = start;
-        start += size;
+    for (uint32_t i = 0; i < parts->count; start = parts->ends[i], i++) {
+        bool is_last = i + 1 == parts->count;
+        uint32_t size = parts->ends[i] - start;
+        shard->part_argv[0] = proposal->argv[0];
+        memcpy(shard->part_argv + 1, parts->argv + start, size * sizeof(struct slice));
+        struct proposal part = {
+            .command = proposal->command,
+            .argc = size + 1,
+            .argv = shard->part_argv,
+            .typed = is_last ? proposal->typed : NULL,
+            .is_partial = !is_last,
+            .asker = gather_part(gather, i, size / key_step),
+        };
+        lone_command(shard, parts->partitions[i], &part, /* more= */ !is_last);
     }
-    ASSERT(start + first == argc);
-    for (uint32_t i = first; i < argc; i += step) {
-        uint32_t *to = &out_ends[keyspace_partition(&shard->keyspace, argv[i])];
-        for (uint32_t k = 0; k < step; k++) {
-            shard->split[(*to)++] = argv[i + k];
-        }
-    }
-}
-
-void shard_propose_split(struct shard *shard, const struct command *command, uint32_t argc,
-                         const struct slice *argv, struct conn *conn, uint64_t ticket,
-                         struct slowlog_args *typed)
-{
-    uint32_t ends[PARTITIONS_MAX];
-    uint32_t first = (uint32_t)command->first_key;
-    ASSERT(first == 1 && command->key_step > 0);
-    split_by_partition(shard, first, (uint32_t)command->key_step, argc, argv, ends);
-
-    struct gather *gather = mem_zalloc(sizeof(*gather));
-    *gather = (struct gather){ .conn = conn, .ticket = ticket, .command = command };
-    uint32_t last = shard->keyspace.count - 1;
-    while (last > 0 && ends[last] == ends[last - 1]) {
-        last--;
-    }
-    struct slice *part = mem_alloc(argc * sizeof(*part));
-    part[0] = argv[0];
-    uint32_t start = 0;
-    for (uint32_t p = 0; p <= last; start = ends[p], p++) {
-        uint32_t size = ends[p] - start;
-        if (size == 0) {
-            continue;
-        }
-        memcpy(part + 1, shard->split + start, size * sizeof(*part));
-        propose_command(shard, p, command, size + 1, part, /* more= */ p < last);
-        gather->parts_left++;
-        pending_push(shard, (struct pending){
-                                .sequence = shard->proposed_sequence,
-                                .kind = PENDING_PART,
-                                .gather = gather,
-                                .typed = p == last ? typed : NULL,
-                            });
-    }
-    mem_free(part);
 }
 
 /* Logs the collected effects of one command as one batch. */
@@ -233,26 +182,21 @@ static void propose_effects_batch(struct shard *shard)
     struct effects *effects = &shard->effects;
     for (uint32_t i = 0; i < effects->count; i++) {
         const struct effects_part *part = &effects->parts[i];
-        char *to = propose_begin(shard, part->partition, ENTRY_EFFECT, part->body.size);
+        struct entry entry = { .kind = ENTRY_EFFECT, .seed = (uint32_t)prng_next(&shard->prng) };
+        char *to = lone_begin(shard, part->partition, &entry, part->body.size);
         memcpy(to, part->body.data, part->body.size);
-        propose_end(shard, part->partition, part->body.size, /* more= */ i + 1 < effects->count);
+        lone_end(shard, &entry, part->body.size, /* more= */ i + 1 < effects->count);
     }
 }
 
-/* A reply that is kept, in RESP2, in shard->captured. */
-static void capture_begin(struct shard *shard, struct reply *capture)
-{
-    shard->captured.size = 0;
-    reply_begin(capture, PROTOCOL_RESP2, &shard->captured, (struct slice){ 0 });
-}
-
 void shard_propose_effects(struct shard *shard, const struct command *command, uint32_t argc,
-                           const struct slice *argv, struct conn *conn, uint64_t ticket)
+                           const struct slice *argv, const struct asker *asker)
 {
     ASSERT(!shard_is_busy(shard));
     effects_deinit(&shard->effects);
     struct reply capture;
-    capture_begin(shard, &capture);
+    shard->captured.size = 0;
+    reply_begin(&capture, PROTOCOL_RESP3, &shard->captured, (struct slice){ 0 });
     struct command_ctx ctx = {
         .command = command,
         .argv = argv,
@@ -266,44 +210,148 @@ void shard_propose_effects(struct shard *shard, const struct command *command, u
     };
     uint64_t start_ns = io_clock_ns(shard->io);
     command->run(&ctx);
+    struct conn *conn = asker->kind == ASKER_CLIENT ? asker->client.conn : NULL;
     meter_one(shard->meter, command, argv, argc, conn, shard->now_ms,
               io_clock_ns(shard->io) - start_ns);
     reply_end(&capture);
-    if (capture.is_error || shard->effects.count == 0) {
-        struct reply *reply = conn_deferred_begin(conn, ticket); /* nothing changes */
-        reply_replay(reply, buffer_slice(&shard->captured));
-        answer_end(shard, command, conn, ticket, reply);
+    if (capture.is_error || shard->effects.count == 0) { /* nothing changes */
+        answer_replay(&shard->answers, asker, command, buffer_slice(&shard->captured), 0);
         return;
     }
-    struct buffer answer = { 0 };
-    buffer_append_slice(&answer, buffer_slice(&shard->captured));
+    struct buffer *answer = mem_zalloc(sizeof(*answer));
+    buffer_append_slice(answer, buffer_slice(&shard->captured));
     propose_effects_batch(shard);
-    pending_push(shard, (struct pending){
-                            .sequence = shard->proposed_sequence,
-                            .kind = PENDING_EFFECTS,
-                            .client = { conn, ticket },
-                            .answer = answer,
-                        });
+    struct pending pending = {
+        .position = shard->proposed_sequence,
+        .kind = PENDING_EFFECTS,
+        .asker = *asker,
+        .command = command,
+        .answer = answer,
+    };
+    pending_push(&shard->pending, &pending);
 }
 
-void shard_propose_entry(struct shard *shard, uint32_t partition, enum entry_kind kind,
+/* ── propose: a member of a cluster ──────────────────────────────────────────────────────────── */
+
+static enum propose_result result_of(enum raft_result result)
+{
+    return result == RAFT_FULL ? PROPOSE_BUSY : PROPOSE_NOT_LEADER;
+}
+
+/* The proposer of the newest entry waits for it. */
+static void await(struct shard *shard, struct replica *replica, const struct proposal *proposal)
+{
+    const struct consensus *consensus = shard->consensus;
+    struct pending pending = {
+        .position = replica->window_last,
+        .term = replica->term,
+        .until_ms = consensus->now_ms + consensus->options.request_timeout_ms,
+        .kind = PENDING_WRITE,
+        .is_partial = proposal->is_partial,
+        .typed = proposal->typed,
+        .asker = proposal->asker,
+        .command = proposal->command,
+    };
+    pending_push(&replica->pending, &pending);
+}
+
+static enum propose_result member_command(struct shard *shard, uint32_t partition,
+                                          const struct proposal *proposal)
+{
+    struct consensus *consensus = shard->consensus;
+    struct replica *replica = consensus_replica(consensus, partition);
+    struct entry entry = { .kind = ENTRY_COMMAND, .seed = (uint32_t)prng_next(&shard->prng) };
+    set_origin(&entry, proposal->origin);
+    size_t body_max = command_encode_max(proposal->argc, proposal->argv);
+    enum raft_result result = RAFT_OK;
+    char *to = consensus_propose_begin(consensus, replica, &entry, body_max, &result);
+    if (to == NULL) {
+        return result_of(result);
+    }
+    size_t size = command_encode(proposal->command, proposal->argc, proposal->argv, to);
+    consensus_propose_end(consensus, replica, &entry, to, size);
+    await(shard, replica, proposal);
+    return PROPOSE_OK;
+}
+
+enum propose_result shard_propose_command(struct shard *shard, uint32_t partition,
+                                          const struct proposal *proposal)
+{
+    if (UNLIKELY(shard->consensus != NULL)) {
+        return member_command(shard, partition, proposal);
+    }
+    lone_command(shard, partition, proposal, /* more= */ false);
+    return PROPOSE_OK;
+}
+
+enum propose_result shard_propose_clear(struct shard *shard, uint32_t partition,
+                                        const struct proposal *proposal)
+{
+    struct consensus *consensus = shard->consensus;
+    struct replica *replica = consensus_replica(consensus, partition);
+    effects_deinit(&shard->effects);
+    effects_clear(&shard->effects, partition);
+    ASSERT(shard->effects.count == 1);
+    struct slice body = buffer_slice(&shard->effects.parts[0].body);
+    struct entry entry = { .kind = ENTRY_EFFECT, .seed = (uint32_t)prng_next(&shard->prng) };
+    set_origin(&entry, proposal->origin);
+    enum raft_result result = RAFT_OK;
+    char *to = consensus_propose_begin(consensus, replica, &entry, body.size, &result);
+    if (to == NULL) {
+        return result_of(result);
+    }
+    memcpy(to, body.data, body.size);
+    consensus_propose_end(consensus, replica, &entry, to, body.size);
+    await(shard, replica, proposal);
+    return PROPOSE_OK;
+}
+
+/* ── propose: what no client waits for ───────────────────────────────────────────────────────── */
+
+bool shard_propose_entry(struct shard *shard, uint32_t group, enum entry_kind kind,
                          struct slice body)
 {
-    char *to = propose_begin(shard, partition, kind, body.size);
+    struct entry entry = { .kind = kind, .seed = (uint32_t)prng_next(&shard->prng) };
+    if (shard->consensus == NULL) {
+        char *to = lone_begin(shard, group, &entry, body.size);
+        if (body.size > 0) {
+            memcpy(to, body.data, body.size);
+        }
+        lone_end(shard, &entry, body.size, /* more= */ false);
+        return true;
+    }
+    struct replica *replica = consensus_replica(shard->consensus, group);
+    enum raft_result result = RAFT_OK;
+    char *to = consensus_propose_begin(shard->consensus, replica, &entry, body.size, &result);
+    if (to == NULL) {
+        return false;
+    }
     if (body.size > 0) {
         memcpy(to, body.data, body.size);
     }
-    propose_end(shard, partition, body.size, /* more= */ false);
+    consensus_propose_end(shard->consensus, replica, &entry, to, body.size);
+    return true;
 }
 
-static void propose_expire(struct shard *shard, uint32_t partition, const uint64_t *hashes,
+static bool propose_expire(struct shard *shard, uint32_t partition, const uint64_t *hashes,
                            uint32_t count)
 {
     char body[VARINT_BYTES_MAX + EXPIRY_BATCH * 8];
     char *to = varint_write(body, count);
     memcpy(to, hashes, count * sizeof(*hashes));
     to += count * sizeof(*hashes);
-    shard_propose_entry(shard, partition, ENTRY_EXPIRE, slice_make(body, (size_t)(to - body)));
+    return shard_propose_entry(shard, partition, ENTRY_EXPIRE,
+                               slice_make(body, (size_t)(to - body)));
+}
+
+/* Only the leader expires; what a follower holds expires when the leader's entry comes. */
+static bool may_expire(const struct shard *shard, uint32_t partition)
+{
+    if (shard->consensus == NULL) {
+        return !shard->groups[partition].is_damaged;
+    }
+    const struct replica *replica = consensus_replica(shard->consensus, partition);
+    return replica_is_leader(replica) && !replica->has_transfer;
 }
 
 bool shard_propose_expiry(struct shard *shard)
@@ -311,13 +359,12 @@ bool shard_propose_expiry(struct shard *shard)
     uint32_t proposed = 0;
     for (uint32_t p = 0; p < shard->keyspace.count; p++) {
         struct kv *kv = shard->keyspace.partitions[p];
-        while (!shard->groups[p].is_damaged && kv_expiry_next_ms(kv) <= shard->now_ms) {
+        while (kv_expiry_next_ms(kv) <= shard->now_ms && may_expire(shard, p)) {
             uint64_t hashes[EXPIRY_BATCH];
             uint32_t count = kv_expiry_collect(kv, shard->now_ms, hashes, EXPIRY_BATCH);
-            if (count == 0) {
+            if (count == 0 || !propose_expire(shard, p, hashes, count)) {
                 break;
             }
-            propose_expire(shard, p, hashes, count);
             proposed += count;
             if (proposed >= EXPIRY_ROUND_MAX) {
                 return true;
@@ -327,350 +374,87 @@ bool shard_propose_expiry(struct shard *shard)
     return false;
 }
 
-/* ── pending ─────────────────────────────────────────────────────────────────────────────────── */
+/* ── split ───────────────────────────────────────────────────────────────────────────────────── */
 
-static void pending_grow(struct shard *shard)
+static void parts_reserve(struct shard *shard, uint32_t argc)
 {
-    uint32_t capacity = shard->pending_capacity * 2;
-    struct pending *ring = mem_alloc(capacity * sizeof(*ring));
-    for (uint64_t at = shard->pending_head; at != shard->pending_tail; at++) {
-        ring[at & (capacity - 1)] = shard->pending[at & (shard->pending_capacity - 1)];
+    struct key_parts *parts = &shard->parts;
+    if (parts->partitions == NULL) {
+        parts->partitions = mem_alloc(shard->keyspace.count * sizeof(uint32_t));
+        parts->ends = mem_alloc(shard->keyspace.count * sizeof(uint32_t));
     }
-    mem_free(shard->pending);
-    shard->pending = ring;
-    shard->pending_capacity = capacity;
+    if (shard->parts_capacity < argc) {
+        shard->parts_capacity = argc;
+        parts->argv = mem_realloc((void *)(uintptr_t)parts->argv, argc * sizeof(struct slice));
+        parts->order = mem_realloc(parts->order, argc * sizeof(uint32_t));
+        shard->part_argv = mem_realloc(shard->part_argv, argc * sizeof(struct slice));
+    }
 }
 
-static void pending_push(struct shard *shard, struct pending pending)
+const struct key_parts *shard_split_keys(struct shard *shard, const struct command *command,
+                                         uint32_t argc, const struct slice *argv)
 {
-    if (shard->pending_tail - shard->pending_head == shard->pending_capacity) {
-        pending_grow(shard);
+    ASSERT(command->first_key == 1 && command->key_step > 0);
+    parts_reserve(shard, argc);
+    struct key_parts *parts = &shard->parts;
+    struct slice *to = (struct slice *)(uintptr_t)parts->argv;
+    uint32_t step = (uint32_t)command->key_step;
+    uint32_t at[PARTITIONS_MAX] = { 0 }; /* a counting sort: first sizes, then places */
+    for (uint32_t i = 1; i < argc; i += step) {
+        at[keyspace_partition(&shard->keyspace, argv[i])] += step;
     }
-    shard->pending[shard->pending_tail++ & (shard->pending_capacity - 1)] = pending;
-}
-
-/* The next one that waits for `sequence` or an earlier record; NULL when there is none. */
-static struct pending *pending_front(struct shard *shard, uint64_t sequence)
-{
-    if (shard->pending_head == shard->pending_tail) {
-        return NULL;
-    }
-    struct pending *front = &shard->pending[shard->pending_head & (shard->pending_capacity - 1)];
-    return front->sequence <= sequence ? front : NULL;
-}
-
-/* ── apply ───────────────────────────────────────────────────────────────────────────────────── */
-
-/* Ends an answer opened with conn_deferred_begin. */
-static void answer_end(struct shard *shard, const struct command *command, struct conn *conn,
-                       uint64_t ticket, const struct reply *reply)
-{
-    if (UNLIKELY(reply->is_error)) {
-        meter_error(shard->meter, command, reply);
-    }
-    conn_deferred_end(conn, ticket);
-}
-
-void shard_apply_durable(struct shard *shard)
-{
-    struct aof_record record;
-    uint32_t count = 0;
-    while (aof_durable_next(shard->aof, &record)) {
-        struct shard_stage *stage = &shard->stage[count];
-        stage->sequence = record.sequence;
-        bool is_entry = entry_decode(record.body, &stage->entry);
-        ASSERT(is_entry && stage->entry.group == record.group);
-        if (++count == PIPELINE_BATCH) {
-            apply_staged(shard, count);
-            count = 0;
+    uint32_t start = 0;
+    parts->count = 0;
+    for (uint32_t p = 0; p < shard->keyspace.count; p++) {
+        uint32_t size = at[p];
+        at[p] = start;
+        start += size;
+        if (size > 0) {
+            parts->partitions[parts->count] = p;
+            parts->ends[parts->count++] = start;
         }
     }
-    apply_staged(shard, count);
-}
-
-/* Decodes a command entry and touches the bucket of its key. */
-static void stage_decode(struct shard *shard, struct shard_stage *stage)
-{
-    stage->has_key = false;
-    if (stage->entry.kind != ENTRY_COMMAND) {
-        return;
-    }
-    bool is_command = command_decode(stage->entry.body, &stage->args, &stage->decoded);
-    ASSERT(is_command); /* we encoded it, and its checksum was right */
-    if (stage->decoded.command->first_key == 1 && stage->decoded.argc > 1) {
-        struct kv *kv = shard->keyspace.partitions[stage->entry.group];
-        stage->hash = kv_hash(kv, stage->decoded.argv[1]);
-        stage->has_key = true;
-        kv_prefetch_bucket(kv, stage->hash);
-    }
-}
-
-static void run_command(struct shard *shard, const struct shard_stage *stage, struct reply *reply)
-{
-    struct command_ctx ctx = {
-        .command = stage->decoded.command,
-        .argv = stage->decoded.argv,
-        .argc = stage->decoded.argc,
-        .reply = reply,
-        .keyspace = &shard->keyspace,
-        .now_ms = stage->entry.time_ms,
-        .version = stage->entry.index,
-        .seed = stage->entry.seed,
-        .first_key_hash = stage->hash,
-        .first_key_partition = stage->entry.group,
-        .has_first_key_hash = stage->has_key,
-        .stats = &shard->delta,
-    };
-    stage->decoded.command->run(&ctx);
-}
-
-/* Drops the listed keys that had expired at the entry's time; false when the body is malformed. */
-static bool apply_expire(struct kv *kv, const struct entry *entry)
-{
-    const char *end = entry->body.data + entry->body.size;
-    uint64_t count = 0;
-    const char *at = varint_read(entry->body.data, end, &count);
-    if (at == NULL || count != (uint64_t)(end - at) / 8 || (end - at) % 8 != 0) {
-        return false;
-    }
-    for (; at < end; at += 8) {
-        uint64_t hash = 0;
-        memcpy(&hash, at, sizeof(hash));
-        (void)kv_expire_hash(kv, hash, entry->time_ms);
-    }
-    return true;
-}
-
-/* Everything but commands; false when the body is malformed or the kind cannot be applied. */
-static bool apply_other(struct kv *kv, const struct entry *entry)
-{
-    switch (entry->kind) {
-    case ENTRY_NOOP:
-        return entry->body.size == 0;
-    case ENTRY_EFFECT:
-        return effects_apply(kv, entry->body, entry->index);
-    case ENTRY_EXPIRE:
-        return apply_expire(kv, entry);
-    case ENTRY_COMMAND:
-    case ENTRY_CONFIG:
-    case ENTRY_VERIFY:
-    case ENTRY_META:
-        break;
-    }
-    return false;
-}
-
-static void gather_part(struct shard *shard, const struct shard_stage *stage, struct gather *gather)
-{
-    struct reply capture;
-    capture_begin(shard, &capture);
-    run_command(shard, stage, &capture);
-    reply_end(&capture);
-    int64_t number = 0;
-    struct slice answer = buffer_slice(&shard->captured);
-    bool is_number =
-        answer.data[0] == ':' && text_to_i64(slice_make(answer.data + 1, answer.size - 3), &number);
-    gather->sum += number;
-    if (--gather->parts_left > 0) {
-        return;
-    }
-    struct reply *reply = conn_deferred_begin(gather->conn, gather->ticket);
-    if (is_number) {
-        reply_integer(reply, gather->sum);
-    } else {
-        reply_replay(reply, answer);
-    }
-    answer_end(shard, gather->command, gather->conn, gather->ticket, reply);
-    mem_free(gather);
-}
-
-/* Runs a command entry for whoever waits for it (nobody, when `owner` is NULL). */
-static void apply_command(struct shard *shard, const struct shard_stage *stage,
-                          const struct pending *owner)
-{
-    if (owner != NULL && owner->kind == PENDING_WRITE) {
-        struct conn *conn = owner->client.conn;
-        struct reply *reply = conn_deferred_begin(conn, owner->client.ticket);
-        run_command(shard, stage, reply);
-        answer_end(shard, stage->decoded.command, conn, owner->client.ticket, reply);
-    } else if (owner != NULL) {
-        ASSERT(owner->kind == PENDING_PART);
-        gather_part(shard, stage, owner->gather);
-    } else {
-        struct reply sink;
-        reply_begin_sink(&sink);
-        run_command(shard, stage, &sink);
-    }
-}
-
-static void answer_effects(struct pending *pending)
-{
-    struct reply *reply = conn_deferred_begin(pending->client.conn, pending->client.ticket);
-    reply_replay(reply, buffer_slice(&pending->answer));
-    conn_deferred_end(pending->client.conn, pending->client.ticket);
-    buffer_free(&pending->answer);
-}
-
-static void answer_read(struct shard *shard, struct late_request *late)
-{
-    struct reply *reply = conn_deferred_begin(late->conn, late->ticket);
-    uint64_t start_ns = io_clock_ns(shard->io);
-    shard_run_read(shard, late->command, late->argc, late->argv, (struct key_place){ 0 }, reply);
-    meter_one(shard->meter, late->command, late->argv, late->argc, late->conn, shard->now_ms,
-              io_clock_ns(shard->io) - start_ns);
-    answer_end(shard, late->command, late->conn, late->ticket, reply);
-    late_request_free(late);
-}
-
-/* Answers everything that waited for records up to this one. */
-static void answer_waiting(struct shard *shard, uint64_t sequence)
-{
-    struct pending *front = NULL;
-    while ((front = pending_front(shard, sequence)) != NULL) {
-        struct pending pending = *front; /* answering may push */
-        shard->pending_head++;
-        if (pending.kind == PENDING_EFFECTS) {
-            answer_effects(&pending);
-        } else {
-            ASSERT(pending.kind == PENDING_READ);
-            answer_read(shard, pending.read);
+    ASSERT(start + 1 == argc);
+    parts->keys = start / step;
+    for (uint32_t i = 1; i < argc; i += step) {
+        uint32_t *place = &at[keyspace_partition(&shard->keyspace, argv[i])];
+        parts->order[*place / step] = (i - 1) / step;
+        for (uint32_t k = 0; k < step; k++) {
+            to[(*place)++] = argv[i + k];
         }
     }
-}
-
-/* Applies a command entry for the client that waits for it, if one does. */
-static void apply_owned(struct shard *shard, struct shard_stage *stage)
-{
-    struct pending *front = pending_front(shard, stage->sequence);
-    bool is_owned = front != NULL && (front->kind == PENDING_WRITE || front->kind == PENDING_PART);
-    struct pending owner = is_owned ? *front : (struct pending){ 0 };
-    shard->pending_head += is_owned;
-    const struct command *command = stage->decoded.command;
-    stage->is_metered = meter_times_alone(shard->meter, command);
-    if (LIKELY(!stage->is_metered)) {
-        mem_free(owner.typed);
-        apply_command(shard, stage, is_owned ? &owner : NULL);
-        return;
-    }
-    struct conn *conn = !is_owned                     ? NULL
-                        : owner.kind == PENDING_WRITE ? owner.client.conn
-                                                      : owner.gather->conn;
-    bool is_last = !is_owned || owner.kind == PENDING_WRITE || owner.gather->parts_left == 1;
-    uint64_t start_ns = io_clock_ns(shard->io);
-    apply_command(shard, stage, is_owned ? &owner : NULL);
-    shard->parts_ns += io_clock_ns(shard->io) - start_ns;
-    if (is_last) {
-        meter_typed(shard->meter, command, owner.typed, conn, shard->now_ms, shard->parts_ns);
-        shard->parts_ns = 0;
-    }
-}
-
-static void apply_one(struct shard *shard, struct shard_stage *stage)
-{
-    const struct entry *entry = &stage->entry;
-    struct group *group = &shard->groups[entry->group];
-    ASSERT(entry->index == group->applied + 1);
-    ASSERT(stage->sequence > shard->applied_sequence);
-    group->applied = entry->index;
-    shard->applied_sequence = stage->sequence;
-    shard->entries_applied++;
-    if (entry->kind == ENTRY_COMMAND) {
-        apply_owned(shard, stage);
-    } else {
-        bool applied = apply_other(shard->keyspace.partitions[entry->group], entry);
-        ASSERT(applied); /* we proposed it, and its checksum was right */
-    }
-    answer_waiting(shard, stage->sequence);
-}
-
-/* The stages of a batch: decode and touch buckets, touch entries, run.  Memory latency overlaps. */
-static void apply_staged(struct shard *shard, uint32_t count)
-{
-    if (count == 0) {
-        return;
-    }
-    uint64_t start_ns = io_clock_ns(shard->io);
-    for (uint32_t i = 0; i < count; i++) {
-        stage_decode(shard, &shard->stage[i]);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct shard_stage *stage = &shard->stage[i];
-        if (stage->has_key) {
-            kv_prefetch_entry(shard->keyspace.partitions[stage->entry.group], stage->hash);
-        }
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        apply_one(shard, &shard->stage[i]);
-    }
-    uint64_t took_ns = io_clock_ns(shard->io) - start_ns;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct shard_stage *stage = &shard->stage[i];
-        if (stage->entry.kind == ENTRY_COMMAND && !stage->is_metered) {
-            meter_share(shard->meter, stage->decoded.command, took_ns, count);
-        }
-    }
-}
-
-bool shard_apply_recovered(struct shard *shard, const struct entry *entry)
-{
-    struct shard_stage *stage = &shard->stage[0];
-    stage->entry = *entry;
-    struct group *group = &shard->groups[entry->group];
-    struct kv *kv = shard->keyspace.partitions[entry->group];
-    if (entry->kind == ENTRY_COMMAND) {
-        if (!command_decode(entry->body, &stage->args, &stage->decoded)) {
-            return false;
-        }
-        stage->has_key = false;
-        apply_command(shard, stage, NULL);
-    } else if (!apply_other(kv, entry)) {
-        return false;
-    }
-    group->applied = entry->index;
-    group->last_index = entry->index;
-    group->term = entry->term;
-    group->last_time_ms = entry->time_ms;
-    return true;
+    return parts;
 }
 
 /* ── reads ───────────────────────────────────────────────────────────────────────────────────── */
 
-struct late_request *late_request_new(struct conn *conn, uint64_t ticket,
-                                      const struct command *command, uint32_t argc,
-                                      const struct slice *argv)
-{
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < argc; i++) {
-        bytes += argv[i].size;
-    }
-    struct late_request *late = mem_alloc(sizeof(*late) + argc * sizeof(struct slice) + bytes);
-    *late =
-        (struct late_request){ .conn = conn, .ticket = ticket, .command = command, .argc = argc };
-    late->argv = (struct slice *)(void *)(late + 1);
-    char *to = (char *)(late->argv + argc);
-    for (uint32_t i = 0; i < argc; i++) {
-        late->argv[i] = slice_make(to, argv[i].size);
-        if (argv[i].size > 0) {
-            memcpy(to, argv[i].data, argv[i].size);
-        }
-        to += argv[i].size;
-    }
-    return late;
-}
-
-void late_request_free(struct late_request *late)
-{
-    mem_free(late);
-}
-
 void shard_read_later(struct shard *shard, struct late_request *late)
 {
     ASSERT(shard_is_busy(shard));
-    pending_push(shard, (struct pending){
-                            .sequence = shard->proposed_sequence,
-                            .kind = PENDING_READ,
-                            .read = late,
-                        });
+    struct pending pending = {
+        .position = shard->proposed_sequence,
+        .kind = PENDING_READ,
+        .asker = late->asker,
+        .command = late->command,
+        .read = late,
+    };
+    pending_push(&shard->pending, &pending);
+}
+
+void shard_read_behind(struct shard *shard, struct replica *replica, struct late_request *late)
+{
+    const struct consensus *consensus = shard->consensus;
+    struct pending pending = {
+        .position = replica->window_last,
+        .term = replica->term,
+        .until_ms = consensus->now_ms + consensus->options.request_timeout_ms,
+        .kind = PENDING_READ,
+        .asker = late->asker,
+        .command = late->command,
+        .read = late,
+    };
+    pending_push(&replica->pending, &pending);
+    consensus_touch(shard->consensus, replica);
 }
 
 void shard_run_read(struct shard *shard, const struct command *command, uint32_t argc,

@@ -2,15 +2,21 @@
  * shard.h — one data thread's partitions: propose -> log -> apply.
  *
  * Every write takes one path: it is encoded once as a log entry (shard_propose_*), it goes to the
- * AOF in this iteration's batch, and when the AOF hands it back as durable it is committed (a lone
- * node is a Raft group with a quorum of one), applied to its partition, and only then answered.
- * Reads run against what has been applied; a read that follows a write of its own connection waits
- * behind that write.
+ * AOF in this iteration's batch, and when it is committed it is applied to its partition, and only
+ * then answered.  Who commits depends on how many there are:
  *
- * What waits, waits in one queue in log order (`pending`): the owners of logged entries and the
- * reads behind them.  A command that must see the state before it can be logged (RENAME over two
- * partitions) raises a barrier: nothing more is admitted until the queue has drained, then it runs
- * and its effects are logged.
+ *   a lone node    is a Raft group with a quorum of one: what the AOF hands back as durable is
+ *                  committed, in log order.  What waits, waits in one queue by sequence number.
+ *   a member       `consensus` is set: each partition is a Raft group of its own (consensus.h),
+ *                  commits on its own, and has its own queue, by index (replica.h).
+ *
+ * Reads run against what has been applied; a read that follows a write of its own connection waits
+ * behind that write.  On a lone node a command that must see the state of several partitions before
+ * it can be logged (RENAME over two partitions) raises a barrier: nothing more is admitted until
+ * the queue has drained, then it runs and its effects are logged.
+ *
+ * A write that carries an origin is applied once however often it is sent: its partition's sessions
+ * remember the answer (storage/sessions.h).
  *
  * Owned by the data thread.  Knows connections only as the place where an answer goes.
  *
@@ -18,16 +24,25 @@
  */
 #pragma once
 
+#include "answers.h"
 #include "base/prng.h"
+#include "cluster/quorum.h"
 #include "command/command.h"
 #include "command/effect.h"
 #include "meter.h"
-#include "network/server.h"
+#include "pending.h"
 #include "storage/aof.h"
 #include "storage/entry.h"
 #include "storage/keyspace.h"
+#include "storage/sessions.h"
 
-/* One partition's place in its log.  applied <= last_index; what lies between is under way. */
+struct consensus;
+struct replica;
+struct request_origin;
+struct snapshot_meta;
+
+/* One partition's place in its log.  applied <= last_index; what lies between is under way.  Of a
+ * replicated group the replica knows term and last index; `applied` is kept here as well. */
 struct group {
     uint64_t term;
     uint64_t last_index;   /* newest entry proposed */
@@ -42,68 +57,39 @@ struct group {
     bool is_damaged;            /* refused to clients: its files did not verify */
 };
 
-/* A request whose arguments were copied because it runs later. */
-struct late_request {
-    struct conn *conn;
-    uint64_t ticket;
-    const struct command *command;
-    uint32_t argc;
-    struct slice *argv; /* lies behind the struct, in the same allocation */
-    uint64_t after;     /* kept requests: runs when this record has been applied */
-    struct late_request *next;
-};
-
-/* The answer to a command that was split over several partitions. */
-struct gather {
-    struct conn *conn;
-    uint64_t ticket;
-    const struct command *command;
-    uint32_t parts_left;
-    int64_t sum;
-};
-
-enum pending_kind {
-    PENDING_WRITE,   /* the entry's own client: answered by apply */
-    PENDING_PART,    /* one part of a gather */
-    PENDING_EFFECTS, /* the answer is known, and given when the effects are applied */
-    PENDING_READ,    /* runs when everything before it has been applied */
-};
-
-struct pending {
-    uint64_t sequence; /* waits for this record of the log */
-    enum pending_kind kind;
-    union {
-        struct {
-            struct conn *conn;
-            uint64_t ticket;
-        } client;
-        struct gather *gather;
-        struct late_request *read;
-    };
-    struct buffer answer;       /* PENDING_EFFECTS: the reply in RESP2; owned */
-    struct slowlog_args *typed; /* WRITE, last PART: as meter_type made it; owned */
+/* The arguments of a command, put together by partition. */
+struct key_parts {
+    uint32_t count;
+    uint32_t *partitions;     /* of each part */
+    uint32_t *ends;           /* where each part's arguments end in argv */
+    const struct slice *argv; /* key groups only, without the command's name */
+    uint32_t *order;          /* place in the command of the i-th key of argv: 0, 1, 2 ... */
+    uint32_t keys;
 };
 
 struct shard {
     struct io *io;
     struct aof *aof;
     struct keyspace keyspace;
-    struct group *groups; /* owned; keyspace.count of them */
+    struct group *groups;      /* owned; keyspace.count of them */
+    struct sessions *sessions; /* owned; likewise */
+    struct kv *discarded;      /* owned; the contents a received snapshot replaced, being freed */
     struct prng prng;
     uint64_t now_ms; /* wall clock, never going back; refreshed once per iteration */
     uint64_t now_sampled_ns;
 
-    struct pending *pending; /* ring, owned; power of two */
-    uint32_t pending_capacity;
-    uint64_t pending_head, pending_tail; /* counters; slot = counter & (capacity - 1) */
-    uint64_t proposed_sequence;          /* newest record given to the AOF */
-    uint64_t applied_sequence;           /* newest record applied */
-    uint32_t damaged_count;              /* groups with is_damaged */
+    struct consensus *consensus; /* borrowed; NULL: a lone node */
+    struct answers answers;
+    struct pending_queue pending; /* lone node: by sequence number */
+    uint64_t proposed_sequence;   /* newest record given to the AOF */
+    uint64_t applied_sequence;    /* lone node: newest record applied */
+    uint32_t damaged_count;       /* groups with is_damaged */
 
     struct effects effects; /* scratch of effects mode */
-    struct buffer captured; /* scratch: a reply in RESP2 that is given later or elsewhere */
-    struct slice *split;    /* scratch of shard_propose_split */
-    uint32_t split_capacity;
+    struct buffer captured; /* scratch: a reply in RESP3 that is given later or elsewhere */
+    struct key_parts parts; /* scratch of shard_split_keys; owned */
+    uint32_t parts_capacity;
+    struct slice *part_argv;          /* owned scratch: one part with the command's name */
     struct shard_stage *stage;        /* scratch of apply: PIPELINE_BATCH of them */
     struct meter *meter;              /* borrowed */
     uint64_t parts_ns;                /* what the parts of a split command took so far */
@@ -115,52 +101,86 @@ struct shard {
 void shard_init(struct shard *shard, struct io *io, uint32_t partitions, uint64_t hash_seed,
                 struct meter *meter);
 void shard_deinit(struct shard *shard);
+/* Scratch of apply (shard_apply.c). */
+struct shard_stage *shard_stage_new(void);
+void shard_stage_free(struct shard_stage *stage);
 /* Samples the clock; called at the start of each iteration. */
 void shard_tick(struct shard *shard);
 
-/* True while a logged entry has not been applied yet. */
+/* Lone node: true while a logged entry has not been applied yet. */
 static inline bool shard_is_busy(const struct shard *shard)
 {
-    return shard->applied_sequence != shard->proposed_sequence;
+    return shard->consensus == NULL && shard->applied_sequence != shard->proposed_sequence;
 }
 
 /* ── propose ─────────────────────────────────────────────────────────────────────────────────── */
 
-/* Logs a write whose keys lie in one partition; the client is answered at apply.  Takes `typed`
- * over (meter_type). */
-void shard_propose_command(struct shard *shard, uint32_t partition, const struct command *command,
-                           uint32_t argc, const struct slice *argv, struct conn *conn,
-                           uint64_t ticket, struct slowlog_args *typed);
-/* Logs one part per partition as one all-or-nothing batch (SPREAD_SPLIT). */
-void shard_propose_split(struct shard *shard, const struct command *command, uint32_t argc,
-                         const struct slice *argv, struct conn *conn, uint64_t ticket,
-                         struct slowlog_args *typed);
-/* Runs a conditional write against the applied state and logs its effects as one batch; requires
- * !shard_is_busy.  Answers at once when there are none (an error, nothing to do). */
+enum propose_result {
+    PROPOSE_OK,         /* the asker is answered at apply */
+    PROPOSE_NOT_LEADER, /* nothing was done, nobody was answered: another node leads */
+    PROPOSE_BUSY,       /* nothing was done, nobody was answered: too much is under way */
+};
+
+/* A prepared write. */
+struct proposal {
+    const struct command *command;
+    uint32_t argc;
+    const struct slice *argv;
+    const struct request_origin *origin; /* NULL or node 0: none */
+    struct slowlog_args *typed;          /* as meter_type made it; taken over with PROPOSE_OK */
+    bool is_partial;                     /* a part of a split command, and not its last one */
+    struct asker asker;
+};
+
+/* Logs a write whose keys lie in one partition. */
+enum propose_result shard_propose_command(struct shard *shard, uint32_t partition,
+                                          const struct proposal *proposal);
+/* Member: removes everything the partition holds (a part of FLUSHALL). */
+enum propose_result shard_propose_clear(struct shard *shard, uint32_t partition,
+                                        const struct proposal *proposal);
+/* Lone node: logs one part per partition as one all-or-nothing batch (SPREAD_SPLIT). */
+void shard_propose_split(struct shard *shard, const struct proposal *proposal);
+/* Lone node: runs a conditional write against the applied state and logs its effects as one batch;
+ * requires !shard_is_busy.  Answers at once when there are none (an error, nothing to do). */
 void shard_propose_effects(struct shard *shard, const struct command *command, uint32_t argc,
-                           const struct slice *argv, struct conn *conn, uint64_t ticket);
-/* Logs an entry that no client waits for. */
-void shard_propose_entry(struct shard *shard, uint32_t partition, enum entry_kind kind,
+                           const struct slice *argv, const struct asker *asker);
+/* Logs an entry that no client waits for; false when this node may not (not the leader). */
+bool shard_propose_entry(struct shard *shard, uint32_t group, enum entry_kind kind,
                          struct slice body);
 /* Logs EXPIRE entries for what is due, up to a bound; true when more is due right now. */
 bool shard_propose_expiry(struct shard *shard);
 
+/* Sorts the key groups of a command (its first key is argv[1]) by partition, in linear time.  Valid
+ * until the next call. */
+const struct key_parts *shard_split_keys(struct shard *shard, const struct command *command,
+                                         uint32_t argc, const struct slice *argv);
+
 /* ── apply ───────────────────────────────────────────────────────────────────────────────────── */
 
-/* Takes what the AOF made durable, applies it in order and answers. */
+/* Takes what the AOF made durable.  Lone node: applies it in order and answers. */
 void shard_apply_durable(struct shard *shard);
+/* Member: applies what has been committed and answers; runs reads that waited. */
+void shard_apply_committed(struct shard *shard);
 /* Applies one entry at recovery, with nobody to answer; false when its body is malformed. */
 MUST_USE bool shard_apply_recovered(struct shard *shard, const struct entry *entry);
 
+/* For consensus.c: entries of the replica from `index` on have been appended to the AOF. */
+void shard_note_appended(struct shard *shard, const struct replica *replica, uint64_t index);
+/* AOF sequence of a replicated group's entry; 0 when it is not in the window (any more). */
+uint64_t shard_sequence_of(const struct shard *shard, uint32_t group, uint64_t index);
+/* A received snapshot becomes the partition: takes over kv and the contents of *sessions; the old
+ * ones are freed bit by bit (shard_discard).  meta: index, term and time it stands at. */
+void shard_adopt(struct shard *shard, uint32_t partition, struct kv *kv, struct sessions *sessions,
+                 const struct snapshot_meta *meta, const struct raft_config *config);
+/* Frees a bounded part of what shard_adopt replaced; true while more is left. */
+bool shard_discard(struct shard *shard);
+
 /* ── reads ───────────────────────────────────────────────────────────────────────────────────── */
 
-/* A copy of a request (free with late_request_free). */
-struct late_request *late_request_new(struct conn *conn, uint64_t ticket,
-                                      const struct command *command, uint32_t argc,
-                                      const struct slice *argv);
-void late_request_free(struct late_request *late);
-/* Runs the read when everything logged so far has been applied.  Takes ownership. */
+/* Lone node: runs the read when everything logged so far has been applied.  Takes ownership. */
 void shard_read_later(struct shard *shard, struct late_request *late);
+/* Member: runs it when everything this leader has logged in the group has been applied. */
+void shard_read_behind(struct shard *shard, struct replica *replica, struct late_request *late);
 /* Where a request's first key lies, when somebody already knows. */
 struct key_place {
     bool is_known;

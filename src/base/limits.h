@@ -84,6 +84,10 @@ enum {
         REPLY_VALUES_BYTES_MAX + (64 << 20), /* for one node that does not take them: the largest
                                                 reply must pass; then its link is closed */
 
+    /* Snapshots between nodes. */
+    TRANSFERS_MAX = 4,         /* at a time, in each direction */
+    TRANSFER_STALL_MS = 10000, /* without any progress: given up, raft asks again */
+
     /* Loop. */
     PIPELINE_BATCH = 32,           /* requests staged together for prefetching */
     RECLAIM_BATCH = 128,           /* entries of a flushed partition freed in one iteration */

@@ -47,6 +47,7 @@ enum command_flag {
     COMMAND_CONNECTION = 1 << 14, /* changes the connection; no data */
     COMMAND_KEYSPACE =
         1 << 15, /* looks at all partitions (KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSHALL) */
+    COMMAND_BY_KEY = 1 << 16, /* answers an array with an element for each key (MGET) */
 };
 
 /* What happens when the keys of a command lie in different partitions. */

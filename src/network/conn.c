@@ -492,6 +492,11 @@ struct conn_info *conn_info(struct conn *conn)
     return &conn->info;
 }
 
+enum consistency conn_consistency(const struct conn *conn)
+{
+    return conn->info.consistency;
+}
+
 bool conn_is_authenticated(const struct conn *conn)
 {
     return conn->info.authenticated;

@@ -262,6 +262,11 @@ uint32_t conn_owed(const struct conn *conn)
     return conn->owed;
 }
 
+bool conn_is_next(const struct conn *conn, uint64_t ticket)
+{
+    return conn->slots_head == ticket;
+}
+
 /* ── sending ─────────────────────────────────────────────────────────────────────────────────── */
 
 size_t conn_queued_bytes(const struct conn *conn)

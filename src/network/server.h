@@ -104,6 +104,8 @@ struct reply *conn_deferred_begin(struct conn *conn, uint64_t ticket);
 void conn_deferred_end(struct conn *conn, uint64_t ticket);
 /* Answers owed (deferred and not yet answered). */
 uint32_t conn_owed(const struct conn *conn);
+/* True when every answer before this deferred one has been given. */
+bool conn_is_next(const struct conn *conn, uint64_t ticket);
 
 /* ── a connection's state, as CLIENT LIST shows it ───────────────────────────────────────────── */
 
@@ -127,6 +129,8 @@ struct conn_info {
 
 struct conn_info *conn_info(struct conn *conn); /* refreshes the counted fields */
 bool conn_is_authenticated(const struct conn *conn);
+/* The CONSISTENCY command's level; DEFAULT: the node's. */
+enum consistency conn_consistency(const struct conn *conn);
 /* Sets last_command (the name must be static). */
 void conn_note_command(struct conn *conn, const char *name);
 struct server *conn_server(struct conn *conn);

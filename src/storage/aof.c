@@ -614,6 +614,17 @@ bool aof_durable_next(struct aof *aof, struct aof_record *out_record)
     return found;
 }
 
+uint64_t aof_durable_take(struct aof *aof)
+{
+    const struct batch *batch = batch_flying(aof);
+    if (aof->flight != FLIGHT_DURABLE || aof_failure(aof) != 0 ||
+        aof->taken == batch->bytes.size) {
+        return 0;
+    }
+    aof->taken = batch->bytes.size;
+    return batch->end_sequence - 1;
+}
+
 bool aof_durable_peek(const struct aof *aof, struct aof_peek *peek, struct aof_record *out_record)
 {
     if (aof->flight != FLIGHT_DURABLE || aof_failure(aof) != 0) {

@@ -49,8 +49,9 @@ enum aof_sync { AOF_SYNC_ALWAYS, AOF_SYNC_EVERYSEC, AOF_SYNC_NO };
 
 enum aof_type {
     AOF_ENTRY = 1,      /* body: a log entry (entry.h) */
-    AOF_HARD_STATE = 2, /* reserved: term and vote of a group */
+    AOF_HARD_STATE = 2, /* body: hard_state.h */
     AOF_MARK = 3,       /* the log's own: takes a sequence number, is never handed out */
+    AOF_LOG_RESET = 4,  /* body: hard_state.h */
 };
 
 enum { AOF_RECORD_HEADER_BYTES = 32, AOF_RECORD_MAGIC = 0x31424d41 /* "AMB1" */ };
@@ -100,6 +101,9 @@ void aof_on_event(struct aof *aof, const struct io_event *event);
 /* The next record that became durable, in order; false when there is none.  The record's bytes are
  * valid until the next aof_flush.  All records of a durable batch must be taken before that. */
 bool aof_durable_next(struct aof *aof, struct aof_record *out_record);
+/* Takes all that is left of the durable batch without looking at it; returns the sequence number of
+ * its last record, 0 when there is none. */
+uint64_t aof_durable_take(struct aof *aof);
 /* The record `ahead` places behind the one aof_durable_next will return next, without taking it
  * (for prefetching).  Cost: constant when called with the cursor of an earlier call. */
 struct aof_peek {

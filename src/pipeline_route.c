@@ -1,0 +1,335 @@
+/*
+ * pipeline_route.c — on a member of a cluster: a request runs here when this node leads its group,
+ * and goes to the leader otherwise.
+ *
+ *   one partition     run_here, or forward_send
+ *   several           a part for each (MGET, EXISTS, DEL, MSET ...), gathered again: each part is
+ *                     atomic, the whole is not; commands that cannot be split get CROSSSLOT
+ *   ANY reads, KEYS   this node's own replicas, whatever they have applied
+ *
+ * A read runs at once under the leader's lease; without one it waits for a confirmed read point
+ * (consensus_read).  It also waits for the writes its connection sent before it.
+ *
+ * Requests of one connection keep their order within a group: while earlier ones are with
+ * forward.c, later ones follow them there.
+ */
+#include "pipeline_internal.h"
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "node.h"
+
+const char route_crossslot[] = "CROSSSLOT Keys in request don't hash to the same slot";
+
+static const uint64_t SESSION_BIT = 1ull << 63; /* tells clients' numbers from nodes' */
+
+/* A request for one partition, or a part of one. */
+struct routed {
+    struct staged staged; /* with an asker */
+    uint32_t partition;
+    bool is_write;
+    bool follows_writes;
+    bool is_partial;
+    struct request_origin origin;
+};
+
+uint64_t pipeline_session(struct slice client)
+{
+    return hash_key(client, /* seed= */ 0) | SESSION_BIT;
+}
+
+/* ── here ────────────────────────────────────────────────────────────────────────────────────── */
+
+static void send_on(struct pipeline *pipeline, const struct routed *routed)
+{
+    struct forward_request request = {
+        .group = routed->partition,
+        .command = routed->staged.command,
+        .argc = routed->staged.argc,
+        .argv = routed->staged.argv,
+        .is_write = routed->is_write,
+        .follows_writes = routed->follows_writes,
+        .origin = routed->origin,
+        .asker = routed->staged.asker,
+    };
+    forward_send(pipeline->node->forward, &request, pipeline->shard->consensus->now_ms);
+}
+
+/* Another leader was elected since the caller looked: nothing was done. */
+static void not_leader(struct pipeline *pipeline, const struct routed *routed)
+{
+    const struct asker *asker = &routed->staged.asker;
+    if (asker->kind == ASKER_REMOTE) {
+        forward_refuse(pipeline->node->forward, asker->remote.link, asker->remote.request);
+    } else {
+        send_on(pipeline, routed);
+    }
+}
+
+static void read_here(struct pipeline *pipeline, struct replica *replica, struct routed *routed)
+{
+    struct shard *shard = pipeline->shard;
+    struct staged *staged = &routed->staged;
+    uint64_t now_ms = shard->consensus->now_ms;
+    if (now_ms >= replica->lease_until_ms) {
+        consensus_read(shard->consensus, replica, pipeline_late(staged));
+    } else if ((routed->follows_writes && replica->window_last > replica->applied) ||
+               replica->commit_index > replica->applied) {
+        shard_read_behind(shard, replica, pipeline_late(staged));
+    } else {
+        pipeline_read_now(pipeline, staged);
+    }
+}
+
+static void propose_here(struct pipeline *pipeline, struct routed *routed,
+                         const struct command *command, uint32_t argc, const struct slice *argv)
+{
+    struct shard *shard = pipeline->shard;
+    struct staged *staged = &routed->staged;
+    struct proposal proposal = {
+        .command = command,
+        .argc = argc,
+        .argv = argv,
+        .origin = &routed->origin,
+        .typed = routed->is_partial ? NULL
+                                    : meter_type(shard->meter, command, staged->argv, staged->argc),
+        .is_partial = routed->is_partial,
+        .asker = staged->asker,
+    };
+    enum propose_result result = command->first_key == 0
+                                     ? shard_propose_clear(shard, routed->partition, &proposal)
+                                     : shard_propose_command(shard, routed->partition, &proposal);
+    if (result == PROPOSE_OK) {
+        return;
+    }
+    mem_free(proposal.typed);
+    if (result == PROPOSE_BUSY) {
+        pipeline_answer_error(pipeline, staged,
+                              "BUSY too many writes of this partition are under way; nothing was "
+                              "written");
+    } else {
+        not_leader(pipeline, routed);
+    }
+}
+
+static void write_here(struct pipeline *pipeline, struct routed *routed)
+{
+    struct staged *staged = &routed->staged;
+    const struct command *command = staged->command;
+    const char *refused = pipeline_refusal(pipeline, command);
+    if (refused != NULL) {
+        pipeline->writes_refused++;
+        pipeline_note_rejected(pipeline, staged);
+        pipeline_answer_error(pipeline, staged, refused);
+        return;
+    }
+    if (command->prepare == NULL) {
+        propose_here(pipeline, routed, command, staged->argc, staged->argv);
+        return;
+    }
+    struct command_ctx ctx;
+    if (!pipeline_prepare(pipeline, staged, &ctx)) {
+        return;
+    }
+    bool is_rewritten = ctx.prepared.argc > 0;
+    propose_here(pipeline, routed, ctx.command, is_rewritten ? ctx.prepared.argc : staged->argc,
+                 is_rewritten ? ctx.prepared.args : staged->argv);
+}
+
+static void run_here(struct pipeline *pipeline, struct replica *replica, struct routed *routed)
+{
+    if (routed->is_write) {
+        write_here(pipeline, routed);
+    } else {
+        read_here(pipeline, replica, routed);
+    }
+}
+
+/* ── here or there ───────────────────────────────────────────────────────────────────────────── */
+
+static bool leads(const struct pipeline *pipeline, const struct replica *replica,
+                  bool follows_others)
+{
+    return replica_is_leader(replica) && !replica->has_transfer &&
+           !(follows_others && forward_holds(pipeline->node->forward, replica->group));
+}
+
+static void route_one(struct pipeline *pipeline, struct routed *routed)
+{
+    struct replica *replica = consensus_replica(pipeline->shard->consensus, routed->partition);
+    if (leads(pipeline, replica, routed->follows_writes)) {
+        run_here(pipeline, replica, routed);
+    } else {
+        send_on(pipeline, routed);
+    }
+}
+
+static struct routed routed_of(struct staged *staged, bool is_write)
+{
+    bool has_earlier = conn_owed(staged->conn) > 0; /* before this one has a place of its own */
+    (void)pipeline_asker(staged);
+    return (struct routed){
+        .staged = *staged,
+        .is_write = is_write,
+        .follows_writes = has_earlier,
+        .origin = is_write ? pipeline_origin(staged) : (struct request_origin){ 0 },
+    };
+}
+
+/* One part for each partition that the keys lie in. */
+static void route_split(struct pipeline *pipeline, struct staged *staged, bool is_write)
+{
+    struct shard *shard = pipeline->shard;
+    const struct command *command = staged->command;
+    const struct key_parts *parts = shard_split_keys(shard, command, staged->argc, staged->argv);
+    struct routed whole = routed_of(staged, is_write);
+    uint32_t *order = NULL;
+    if ((command->flags & COMMAND_BY_KEY) != 0) {
+        order = mem_alloc(parts->keys * sizeof(*order));
+        memcpy(order, parts->order, parts->keys * sizeof(*order));
+    }
+    struct gather *gather =
+        gather_new(&whole.staged.asker, command, parts->count, order, parts->keys);
+    uint32_t key_step = (uint32_t)command->key_step;
+    struct slice *argv = mem_alloc(staged->argc * sizeof(*argv));
+    uint32_t start = 0;
+    argv[0] = staged->argv[0];
+    for (uint32_t i = 0; i < parts->count; i++) {
+        uint32_t size = parts->ends[i] - start;
+        memcpy(argv + 1, parts->argv + start, size * sizeof(*argv));
+        struct routed part = whole;
+        part.staged.argv = argv;
+        part.staged.argc = size + 1;
+        part.staged.place = (struct key_place){ 0 };
+        part.staged.has_asker = true;
+        part.staged.asker = gather_part(gather, i, size / key_step);
+        part.partition = parts->partitions[i];
+        part.is_partial = i + 1 < parts->count;
+        start = parts->ends[i];
+        route_one(pipeline, &part);
+    }
+    mem_free(argv);
+}
+
+static bool can_be_split(const struct command *command)
+{
+    return command->spread == SPREAD_SPLIT ||
+           (command->spread == SPREAD_READ && command->last_key == -1);
+}
+
+static void route_keys(struct pipeline *pipeline, struct staged *staged, bool is_write)
+{
+    const struct command *command = staged->command;
+    uint32_t first = 0, last = 0, step = 0;
+    bool has_keys = command_keys(command, staged->argc, &first, &last, &step);
+    ASSERT(has_keys);
+    if (pipeline_is_one_partition(pipeline->shard, command, staged->argc, staged->argv)) {
+        struct routed routed = routed_of(staged, is_write);
+        routed.partition = keyspace_partition(&pipeline->shard->keyspace, staged->argv[first]);
+        route_one(pipeline, &routed);
+    } else if (can_be_split(command)) {
+        route_split(pipeline, staged, is_write);
+    } else {
+        pipeline_note_rejected(pipeline, staged);
+        pipeline_answer_error(pipeline, staged, route_crossslot);
+    }
+}
+
+/* ── reads ───────────────────────────────────────────────────────────────────────────────────── */
+
+static enum consistency level_of(const struct pipeline *pipeline, const struct staged *staged)
+{
+    if (staged->consistency != CONSISTENCY_DEFAULT) {
+        return staged->consistency;
+    }
+    enum consistency level = conn_consistency(staged->conn);
+    return level != CONSISTENCY_DEFAULT ? level : pipeline->node->config->consistency;
+}
+
+void route_read(struct pipeline *pipeline, struct staged *staged)
+{
+    const struct command *command = staged->command;
+    uint32_t first = 0, last = 0, step = 0;
+    bool is_local = (command->flags & COMMAND_KEYSPACE) != 0 ||
+                    !command_keys(command, staged->argc, &first, &last, &step) ||
+                    level_of(pipeline, staged) == CONSISTENCY_ANY;
+    if (is_local) {
+        pipeline_read_now(pipeline, staged);
+        return;
+    }
+    /* The common case without copies: one key, led here, under a lease, nothing before it. */
+    if (staged->place.is_known && conn_owed(staged->conn) == 0 && command->last_key == 1) {
+        const struct replica *replica =
+            consensus_replica(pipeline->shard->consensus, staged->place.partition);
+        if (replica_may_read(replica, pipeline->shard->consensus->now_ms)) {
+            pipeline_read_now(pipeline, staged);
+            return;
+        }
+    }
+    route_keys(pipeline, staged, /* is_write= */ false);
+}
+
+/* ── writes ──────────────────────────────────────────────────────────────────────────────────── */
+
+/* FLUSHALL: every partition by itself. */
+static void route_everywhere(struct pipeline *pipeline, struct staged *staged)
+{
+    struct command_ctx ctx;
+    if (staged->command->prepare != NULL && !pipeline_prepare(pipeline, staged, &ctx)) {
+        return;
+    }
+    uint32_t count = pipeline->shard->keyspace.count;
+    struct routed whole = routed_of(staged, /* is_write= */ true);
+    struct gather *gather =
+        gather_new(&whole.staged.asker, staged->command, count, /* order= */ NULL, 0);
+    for (uint32_t p = 0; p < count; p++) {
+        struct routed part = whole;
+        part.staged.asker = gather_part(gather, p, 0);
+        part.partition = p;
+        part.is_partial = p + 1 < count;
+        route_one(pipeline, &part);
+    }
+}
+
+void route_write(struct pipeline *pipeline, struct staged *staged)
+{
+    if (staged->command->first_key == 0) {
+        route_everywhere(pipeline, staged);
+    } else {
+        route_keys(pipeline, staged, /* is_write= */ true);
+    }
+}
+
+/* ── for other nodes ─────────────────────────────────────────────────────────────────────────── */
+
+void pipeline_run_remote(struct pipeline *pipeline, const struct remote_request *request)
+{
+    struct shard *shard = pipeline->shard;
+    struct replica *replica = request->group < shard->keyspace.count
+                                  ? consensus_replica(shard->consensus, request->group)
+                                  : NULL;
+    if (replica == NULL || !leads(pipeline, replica, /* follows_others= */ false) ||
+        replica->term != request->term) {
+        forward_refuse(pipeline->node->forward, request->link, request->request);
+        return;
+    }
+    struct routed routed = {
+        .staged = {
+            .argv = request->argv,
+            .argc = request->argc,
+            .command = request->command,
+            .has_asker = true,
+            .asker = {
+                .kind = ASKER_REMOTE,
+                .remote = { request->link, request->request },
+            },
+        },
+        .partition = request->group,
+        .is_write = request->is_write,
+        .follows_writes = request->follows_writes,
+        .origin = request->origin,
+    };
+    pipeline->commands_processed++;
+    run_here(pipeline, replica, &routed);
+}

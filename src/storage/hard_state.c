@@ -1,0 +1,41 @@
+/*
+ * hard_state.c — see hard_state.h.
+ */
+#include "storage/hard_state.h"
+
+#include "base/endian.h"
+
+void hard_state_write(const struct hard_state *state, char *to)
+{
+    store_u64(to, state->term);
+    store_u64(to + 8, state->voted_for);
+    store_u64(to + 16, state->commit);
+}
+
+bool hard_state_read(struct slice body, struct hard_state *out_state)
+{
+    if (body.size != HARD_STATE_BYTES) {
+        return false;
+    }
+    *out_state = (struct hard_state){
+        .term = load_u64(body.data),
+        .voted_for = load_u64(body.data + 8),
+        .commit = load_u64(body.data + 16),
+    };
+    return true;
+}
+
+void log_reset_write(const struct log_reset *reset, char *to)
+{
+    store_u64(to, reset->index);
+    store_u64(to + 8, reset->term);
+}
+
+bool log_reset_read(struct slice body, struct log_reset *out_reset)
+{
+    if (body.size != LOG_RESET_BYTES) {
+        return false;
+    }
+    *out_reset = (struct log_reset){ load_u64(body.data), load_u64(body.data + 8) };
+    return true;
+}
