@@ -50,6 +50,9 @@ enum member_change { MEMBER_ADD = 1, MEMBER_UPDATE = 2, MEMBER_REMOVE = 3 };
 /* The body of a META entry. */
 void members_change_encode(enum member_change change, const struct member *member,
                            struct buffer *out);
+/* Untrusted bytes; false when they are no change. */
+MUST_USE bool members_change_decode(struct slice body, enum member_change *out_change,
+                                    struct member *out_member);
 /* Applies one; false when malformed (fatal).  A change that makes no sense any more (a node id that
  * is taken by another incarnation, a full list) changes nothing. */
 MUST_USE bool members_apply(struct members *members, struct slice body, uint64_t index,
@@ -63,5 +66,10 @@ MUST_USE bool members_decode(struct members *members, struct slice bytes);
  * voters chosen by rendezvous hashing of (group, node), all others learn. */
 void members_target(const struct members *members, uint32_t group, uint32_t replication_factor,
                     const struct raft_config *current, struct raft_config *out_target);
+/* The next configuration on the way from `current` (not joint) to the target: members come as
+ * learners and go; when each coming voter has caught up, all voters change places at once.
+ * is_ready: which of current's members have caught up.  False: nothing to do now. */
+MUST_USE bool members_step(const struct raft_config *current, const struct raft_config *target,
+                           const bool is_ready[RAFT_PEERS_MAX], struct raft_config *out_next);
 /* The voter that should lead the group: spread evenly. */
 uint64_t members_home(const struct raft_config *config, uint32_t group);

@@ -388,6 +388,81 @@ TEST(voters_lie_in_different_zones_where_there_are_enough)
     }
 }
 
+/* ── steps ───────────────────────────────────────────────────────────────────────────────────── */
+
+/* As raft would: every step must be one that confchange takes, and the way must end. */
+static struct raft_config walk(struct raft_config config, const struct raft_config *target)
+{
+    bool all_ready[RAFT_PEERS_MAX];
+    memset(all_ready, true, sizeof(all_ready));
+    struct raft_config wanted;
+    for (unsigned step = 0; members_step(&config, target, all_ready, &wanted); step++) {
+        struct raft_config next;
+        enum confchange_outcome outcome = confchange_next(&config, &wanted, &next);
+        CHECK(outcome == CONFCHANGE_SIMPLE || outcome == CONFCHANGE_JOINT);
+        CHECK(step < 5);
+        if (step == 5 || (outcome != CONFCHANGE_SIMPLE && outcome != CONFCHANGE_JOINT)) {
+            break;
+        }
+        if (raft_config_is_joint(&next)) {
+            confchange_leave(&next, &next);
+        }
+        config = next;
+    }
+    return config;
+}
+
+TEST(steps_lead_to_the_target)
+{
+    struct prng prng;
+    prng_init(&prng, 12);
+    for (unsigned life = 0; life < CLUSTERS; life++) {
+        struct members members = random_cluster(&prng, 1);
+        struct raft_config config = members.config;
+        for (unsigned step = 0; step < 30; step++) {
+            struct member member = members.items[prng_below(&prng, members.count)];
+            if (prng_chance(&prng, 1, 3) && members.count > 1) {
+                CHECK(change(&members, MEMBER_REMOVE, &member));
+                if (prng_chance(&prng, 1, 3) && members.count >= 3) {
+                    member.incarnation += 2; /* its disk was wiped; it comes back as another one */
+                    CHECK(change(&members, MEMBER_ADD, &member));
+                }
+            } else if (members.count < 9) {
+                member = random_member(&prng);
+                CHECK(change(&members, MEMBER_ADD, &member));
+            }
+            struct raft_config target;
+            members_target(&members, step, 3, &config, &target);
+            config = walk(config, &target);
+            CHECK(raft_config_equal(&config, &target));
+        }
+    }
+}
+
+TEST(voters_change_when_all_that_come_are_ready)
+{
+    struct raft_config current = { 0 };
+    struct raft_config target = { 0 };
+    struct raft_config next = { 0 };
+    bool is_ready[RAFT_PEERS_MAX] = { false };
+    CHECK(raft_config_add(&current, 1, 1, RAFT_VOTER));
+    CHECK(raft_config_add(&target, 1, 1, RAFT_VOTER));
+    CHECK(!members_step(&current, &target, is_ready, &next));
+    CHECK(raft_config_add(&target, 2, 1, RAFT_VOTER));
+    CHECK(raft_config_add(&target, 3, 1, RAFT_VOTER));
+    CHECK(members_step(&current, &target, is_ready, &next));
+    CHECK_EQ(next.members_count, 3);
+    CHECK_EQ(voters_of(&next), 1);
+    current = next;
+    CHECK(!members_step(&current, &target, is_ready, &next));
+    is_ready[1] = true;
+    CHECK(!members_step(&current, &target, is_ready, &next));
+    is_ready[2] = true;
+    CHECK(members_step(&current, &target, is_ready, &next));
+    CHECK(raft_config_equal(&next, &target));
+    CHECK(!members_step(&target, &target, is_ready, &next));
+}
+
 /* While a joint change is under way, a voter of the coming half is home. */
 TEST(an_outgoing_voter_is_nobodys_home)
 {
