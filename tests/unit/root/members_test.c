@@ -405,9 +405,10 @@ static struct raft_config walk(struct raft_config config, const struct raft_conf
             break;
         }
         if (raft_config_is_joint(&next)) {
-            confchange_leave(&next, &next);
+            confchange_leave(&next, &config);
+        } else {
+            config = next;
         }
-        config = next;
     }
     return config;
 }
