@@ -69,9 +69,6 @@ void answer_replay(struct answers *answers, const struct asker *asker,
                    const struct command *command, struct slice resp, uint64_t version);
 /* The asker gets no answer: the node ends.  Frees what only the answer would have freed. */
 void answer_drop(const struct asker *asker);
-/* The size of the one value at the front of these bytes, or 0 when they begin with none.  What it
- * measures, answer_replay can take: bytes from other nodes are checked with it. */
-MUST_USE size_t answer_value_size(struct slice resp);
 
 /* ── split commands ──────────────────────────────────────────────────────────────────────────── */
 
