@@ -177,6 +177,7 @@ static void step(struct consensus *consensus, struct replica *replica, struct ra
 /* Gives raft the entries queued at the window's end, in batches. */
 static void flush_queued(struct consensus *consensus, struct replica *replica)
 {
+    replica->queued_bytes = 0;
     while (replica_has_queued(replica)) {
         make_room(replica);
         uint64_t first = replica->queued_first;
@@ -371,16 +372,20 @@ static void post(struct consensus *consensus, struct replica *replica,
     if (outbox == NULL) {
         return;
     }
-    char *to = buffer_reserve(&outbox->bytes, RAFT_WIRE_HEAD_BYTES_MAX);
-    outbox->bytes.size += raft_wire_head_write(message, to);
+    size_t size = RAFT_WIRE_HEAD_BYTES_MAX;
     for (uint32_t i = 0; i < message->entries_count; i++) {
-        struct slice bytes = replica_bytes(replica, message->index + 1 + i);
-        to = buffer_reserve(&outbox->bytes, RAFT_WIRE_ENTRY_HEAD_BYTES + bytes.size);
-        outbox->bytes.size += raft_wire_entry_write(bytes, to);
+        size +=
+            RAFT_WIRE_ENTRY_HEAD_BYTES + replica_window_at(replica, message->index + 1 + i)->size;
     }
-    if (outbox->bytes.size > OUTBOX_FRAME_BYTES) {
+    if (outbox->bytes.size > 0 && outbox->bytes.size + size > OUTBOX_FRAME_BYTES) {
         outbox_send(consensus, outbox);
     }
+    char *to = buffer_reserve(&outbox->bytes, size);
+    char *end = to + raft_wire_head_write(message, to);
+    for (uint32_t i = 0; i < message->entries_count; i++) {
+        end += raft_wire_entry_write(replica_bytes(replica, message->index + 1 + i), end);
+    }
+    outbox->bytes.size += (size_t)(end - to);
 }
 
 /* Raft's role, term or leader is another one than before this step. */
@@ -628,21 +633,17 @@ uint64_t consensus_deadline_ns(const struct consensus *consensus)
 char *consensus_propose_begin(struct consensus *consensus, struct replica *replica,
                               struct entry *entry, size_t body_max, enum raft_result *out_result)
 {
-    uint64_t queued_bytes = 0;
-    if (replica_has_queued(replica)) {
-        uint64_t queued = replica->window_last + 1 - replica->queued_first;
-        queued_bytes = queued > RAFT_APPEND_ENTRIES_MAX ? UNCOMMITTED_BYTES_MAX : 0;
-    }
     if (replica->role != RAFT_LEADER || replica->has_transfer) {
         *out_result = replica->has_transfer ? RAFT_TRANSFERRING : RAFT_NOT_LEADER;
         return NULL;
     }
-    if (queued_bytes >= UNCOMMITTED_BYTES_MAX) {
+    uint64_t queued = replica->window_last + 1 - replica->queued_first;
+    if (queued >= RAFT_APPEND_ENTRIES_MAX) {
         flush_queued(consensus, replica);
-        queued_bytes = 0;
+        queued = 0;
     }
-    if (raft_uncommitted_bytes(replica->raft) + queued_bytes > UNCOMMITTED_BYTES_MAX / 2 ||
-        raft_log_space(replica->raft) == 0) {
+    uint64_t uncommitted = raft_uncommitted_bytes(replica->raft) + replica->queued_bytes;
+    if (uncommitted + body_max > UNCOMMITTED_BYTES_MAX || raft_log_space(replica->raft) <= queued) {
         *out_result = RAFT_FULL;
         return NULL;
     }
@@ -664,6 +665,7 @@ void consensus_propose_end(struct consensus *consensus, struct replica *replica,
                            const struct entry *entry, char *body, size_t body_size)
 {
     size_t header = entry_header_size(entry);
+    replica->queued_bytes += header + body_size;
     replica_window_append(replica, body - header, (uint32_t)(header + body_size),
                           /* queued= */ true);
     consensus_touch(consensus, replica);

@@ -65,6 +65,7 @@ struct replica {
     uint64_t sent_read_id; /* read points were asked for up to here */
 
     struct raft_persist persisted; /* scratch: the last output of a durable batch; id 0: none */
+    uint64_t queued_bytes;         /* of the queued entries */
     uint64_t unhinted_bytes;       /* of entries appended since the last commit hint */
     uint64_t hard_state_sequence; /* of the newest AOF_HARD_STATE record; 0: none in this process */
     bool has_transfer;            /* leadership is being handed over: nothing is proposed */
