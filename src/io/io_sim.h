@@ -126,7 +126,8 @@ struct io *sim_node_boot(struct sim_node *node);
  * an empty shell: whatever is asked of it fails, operations in flight end with -EIO, nothing
  * reaches disk or network.  The driver drops the program's state and calls io_free. */
 void sim_node_crash(struct sim_node *node, bool power_loss);
-/* The same, by itself, in the middle of the n-th (n >= 1) send or file operation from now. */
+/* The same, by itself, in the middle of the n-th (n >= 1) send or file operation from now; 0: not
+ * any more. */
 void sim_node_crash_after(struct sim_node *node, uint64_t operations, bool power_loss);
 bool sim_node_is_up(const struct sim_node *node); /* has a process */
 /* No turn until then (SIGSTOP, a virtual machine being moved). */

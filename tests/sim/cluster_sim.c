@@ -212,6 +212,7 @@ static void liveness(struct sim *sim)
     }
     uint64_t refused = sim->history.refused + sim->history.unknown;
     if (sim->invariant == NULL) {
+        sim_clients_renew(sim);
         read_everything(sim);
     }
     if (!converge_within(sim, CONVERGE_WITHIN_S)) {
@@ -248,6 +249,7 @@ static void rest(struct sim *sim)
 
 struct outcome {
     bool passed;
+    uint32_t keys, not_judged;
     uint64_t hash, virtual_ns, turns, operations;
     char invariant[64];
 };
@@ -322,6 +324,8 @@ static struct outcome run_seed(uint64_t seed, const struct arguments *arguments)
         .virtual_ns = sim_now(sim),
         .turns = sim->turns,
         .operations = sim->history.count,
+        .keys = sim->history.keys_count,
+        .not_judged = sim->history.not_judged,
     };
     (void)snprintf(outcome.invariant, sizeof(outcome.invariant), "%s",
                    sim->invariant != NULL ? sim->invariant : "");
@@ -383,6 +387,8 @@ int main(int argc, char **argv)
         *(outcome.passed ? &passed : &failed) += 1;
         sum.virtual_ns += outcome.virtual_ns;
         sum.turns += outcome.turns;
+        sum.keys += outcome.keys;
+        sum.not_judged += outcome.not_judged;
         (void)fflush(stdout);
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &end);
@@ -390,6 +396,11 @@ int main(int argc, char **argv)
         (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
     printf("%.0f virtual seconds in %.1f: %.0f a second\n", (double)sum.virtual_ns / 1e9, real_s,
            (double)sum.virtual_ns / 1e9 / real_s);
+    if (sum.not_judged * 100 > sum.keys) {
+        printf("FAIL the histories of %u of %u keys were too hard to judge\n", sum.not_judged,
+               sum.keys);
+        failed++;
+    }
     printf("cluster_sim: %" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
     return failed > 0;
 }

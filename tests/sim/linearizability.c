@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { WORDS = LIN_OPEN_MAX / 64, TABLE = LIN_CONFIGS_MAX * 2, NO_STATE = -1, MISSING = 0 };
+enum { WORDS = LIN_OPEN_MAX / 64, NO_STATE = -1, MISSING = 0 };
 
 /* A state of the key.  State 0 is "missing". */
 struct state {
@@ -37,14 +37,16 @@ struct config {
 struct configs {
     struct config *items; /* LIN_CONFIGS_MAX */
     uint32_t count;
-    int32_t *table; /* TABLE heads; -1: none */
+    int32_t *table; /* heads; -1: none */
+    size_t places;
 };
 
 struct slot {
     size_t op;
     bool is_open;
     bool is_optional; /* never answered */
-    int32_t twin;     /* an open slot before it with the same effect; -1: none */
+    bool is_blind;    /* what it writes was never seen */
+    uint32_t twins;   /* the same for all open slots of operations with the same effect */
 };
 
 struct event {
@@ -61,12 +63,15 @@ struct search {
     size_t shown_count;
     struct state *states;
     uint32_t states_count;
-    int32_t *states_table; /* LIN_STATES_MAX * 2; -1: none */
+    int32_t *states_table; /* -1: none */
+    size_t states_places;
     size_t text_bytes;
     struct slot slots[LIN_OPEN_MAX];
     uint32_t slots_count; /* slots ever used */
     uint64_t optional[WORDS];
-    uint32_t *slot_of; /* per operation */
+    uint64_t pure[WORDS]; /* of those that are answered */
+    bool has_append;      /* some operation can tell the length of a text */
+    uint32_t *slot_of;    /* per operation */
     struct configs now, queue, next;
 };
 
@@ -134,15 +139,15 @@ static bool was_shown(const struct search *search, struct slice text)
 static int64_t state_intern(struct search *search, bool is_doomed, struct slice text, size_t length)
 {
     uint64_t hash = hash_key(text, length * 2 + is_doomed);
-    size_t at = hash % (LIN_STATES_MAX * 2);
-    for (; search->states_table[at] >= 0; at = (at + 1) % (LIN_STATES_MAX * 2)) {
+    size_t at = hash % search->states_places;
+    for (; search->states_table[at] >= 0; at = (at + 1) % search->states_places) {
         const struct state *state = &search->states[search->states_table[at]];
         if (state->hash == hash && state->is_doomed == is_doomed && state->length == length &&
             slice_equal(state->text, text)) {
             return search->states_table[at];
         }
     }
-    if (search->states_count == LIN_STATES_MAX ||
+    if (search->states_count * 2 > search->states_places ||
         search->text_bytes + text.size > LIN_TEXT_BYTES_MAX) {
         search->report->why = "too many states";
         return NO_STATE;
@@ -163,7 +168,9 @@ static int64_t state_intern(struct search *search, bool is_doomed, struct slice 
 static int64_t state_of_text(struct search *search, struct slice text)
 {
     bool is_doomed = is_never_number(text) && !was_shown(search, text);
-    return state_intern(search, is_doomed, is_doomed ? (struct slice){ 0 } : text, text.size);
+    bool has_length = !is_doomed || search->has_append;
+    return state_intern(search, is_doomed, is_doomed ? (struct slice){ 0 } : text,
+                        has_length ? text.size : 0);
 }
 
 static int64_t state_of_number(struct search *search, int64_t number)
@@ -288,14 +295,13 @@ static void clear_bit(uint64_t *set, uint32_t bit)
     set[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
 }
 
-static void configs_init(struct configs *configs)
+static void configs_init(struct configs *configs, size_t places)
 {
     configs->items = mem_alloc(sizeof(*configs->items) * LIN_CONFIGS_MAX);
-    configs->table = mem_alloc(sizeof(*configs->table) * TABLE);
-    for (size_t i = 0; i < TABLE; i++) {
-        configs->table[i] = -1;
-    }
+    configs->table = mem_alloc(sizeof(*configs->table) * places);
+    configs->places = places;
     configs->count = 0;
+    memset(configs->table, 0xff, sizeof(*configs->table) * places);
 }
 
 static void configs_free(struct configs *configs)
@@ -304,39 +310,45 @@ static void configs_free(struct configs *configs)
     mem_free(configs->table);
 }
 
-/* Where configurations of this state and these answered operations are chained. */
-static size_t config_place(const struct search *search, const struct config *config)
+/* Where configurations of this state and these answered writes are chained. */
+static size_t config_place(const struct search *search, const struct configs *configs,
+                           const struct config *config)
 {
     uint64_t hash = config->state * UINT64_C(0x9e3779b97f4a7c15);
     for (size_t i = 0; i < WORDS; i++) {
-        hash = (hash ^ (config->done[i] & ~search->optional[i])) * UINT64_C(0xff51afd7ed558ccd);
+        hash = (hash ^ (config->done[i] & ~(search->optional[i] | search->pure[i]))) *
+               UINT64_C(0xff51afd7ed558ccd);
         hash ^= hash >> 32;
     }
-    return hash % TABLE;
+    return hash % configs->places;
 }
 
 /* Empties it. */
 static void configs_reset(const struct search *search, struct configs *configs)
 {
-    if (configs->count > TABLE / 8) {
-        memset(configs->table, 0xff, sizeof(*configs->table) * TABLE);
+    if (configs->count > configs->places / 8) {
+        memset(configs->table, 0xff, sizeof(*configs->table) * configs->places);
         configs->count = 0;
     }
     for (uint32_t i = 0; i < configs->count; i++) {
-        configs->table[config_place(search, &configs->items[i])] = -1;
+        configs->table[config_place(search, configs, &configs->items[i])] = -1;
     }
     configs->count = 0;
 }
 
-/* `a` can do whatever `b` can: the same, with no more of the unanswered operations used up. */
+/* `a` can do whatever `b` can: the same writes, no more of the unanswered operations used up, no
+ * fewer of the reads done. */
 static bool dominates(const struct search *search, const struct config *a, const struct config *b)
 {
     if (a->state != b->state) {
         return false;
     }
     for (size_t i = 0; i < WORDS; i++) {
-        bool is_same = ((a->done[i] ^ b->done[i]) & ~search->optional[i]) == 0;
-        if (!is_same || (a->done[i] & ~b->done[i]) != 0) {
+        uint64_t free = search->optional[i] | search->pure[i];
+        bool is_same = ((a->done[i] ^ b->done[i]) & ~free) == 0;
+        bool uses_more = (a->done[i] & ~b->done[i] & search->optional[i]) != 0;
+        bool owes_more = (b->done[i] & ~a->done[i] & search->pure[i]) != 0;
+        if (!is_same || uses_more || owes_more) {
             return false;
         }
     }
@@ -346,7 +358,7 @@ static bool dominates(const struct search *search, const struct config *a, const
 /* False when the bound was met. */
 static bool config_add(struct search *search, struct configs *to, const struct config *config)
 {
-    int32_t *head = &to->table[config_place(search, config)];
+    int32_t *head = &to->table[config_place(search, to, config)];
     for (int32_t at = *head; at >= 0; at = to->items[at].next) {
         if (dominates(search, &to->items[at], config)) {
             return true;
@@ -410,6 +422,37 @@ static enum effect config_place_op(struct search *search, struct config *config,
     return EFFECT_LEGAL;
 }
 
+/* Whatever place in the order `a` has, `b` could have it as far as b's answer goes, if b is right
+ * in the state at hand and in a's place comes the same change. */
+static bool may_swap(const struct lin_op *a, const struct lin_op *b)
+{
+    bool is_free = a->returned == LIN_NEVER || a->kind == LIN_SET;
+    bool is_alike = a->kind == b->kind && a->answer == b->answer && a->number == b->number &&
+                    (a->kind == LIN_DEL || a->kind == LIN_INCR);
+    return is_free || is_alike;
+}
+
+/* A twin that is right here, too, and returns earlier: it may as well go first. */
+static bool has_better_twin(const struct search *search, const struct config *config, uint32_t i)
+{
+    const struct slot *slot = &search->slots[i];
+    const struct lin_op *op = &search->ops[slot->op];
+    for (uint32_t k = 0; k < search->slots_count; k++) {
+        const struct slot *twin = &search->slots[k];
+        if (k == i || !twin->is_open || twin->twins != slot->twins || has_bit(config->done, k)) {
+            continue;
+        }
+        const struct lin_op *other = &search->ops[twin->op];
+        bool is_earlier =
+            other->returned < op->returned || (other->returned == op->returned && k < i);
+        bool fits = twin->is_optional || is_right(search, other, config->state);
+        if (is_earlier && fits && may_swap(op, other)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Adds what can follow `config`: to `next` when `wanted` has taken effect, else to the queue. */
 static bool config_expand(struct search *search, const struct config *config, uint32_t wanted)
 {
@@ -417,7 +460,7 @@ static bool config_expand(struct search *search, const struct config *config, ui
         const struct slot *slot = &search->slots[i];
         bool is_candidate = slot->is_open && !has_bit(config->done, i) &&
                             (slot->is_optional || !is_pure(&search->ops[slot->op])) &&
-                            (slot->twin < 0 || has_bit(config->done, (uint32_t)slot->twin));
+                            !has_better_twin(search, config, i);
         if (!is_candidate) {
             continue;
         }
@@ -469,24 +512,48 @@ static bool handle_return(struct search *search, size_t op)
     search->now = search->next;
     search->next = swap;
     search->slots[wanted].is_open = false;
+    clear_bit(search->pure, wanted);
     return search->now.count > 0;
 }
 
-/* The same effect, whenever it comes: nothing answered, and the same change of any state. */
-static bool are_twins(const struct search *search, const struct lin_op *a, const struct lin_op *b)
+static bool is_part_of_shown(const struct search *search, struct slice text)
 {
-    bool is_same = a->kind == b->kind || (a->kind == LIN_SET && b->kind == LIN_GETSET) ||
-                   (a->kind == LIN_GETSET && b->kind == LIN_SET);
-    if (!is_same) {
+    for (size_t i = 0; i < search->shown_count; i++) {
+        const struct slice *shown = &search->shown[i];
+        if (memmem(shown->data, shown->size, text.data, text.size) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Writes a text that nobody ever saw. */
+static bool is_blind(const struct search *search, const struct lin_op *op)
+{
+    if (!is_never_number(op->argument)) {
         return false;
     }
-    if (a->kind == LIN_DEL || a->kind == LIN_INCR) {
-        return true;
+    if (op->kind == LIN_APPEND) {
+        return op->returned == LIN_NEVER && !is_part_of_shown(search, op->argument);
     }
-    bool are_doomed = a->kind != LIN_APPEND && a->argument.size == b->argument.size &&
-                      is_never_number(a->argument) && is_never_number(b->argument) &&
-                      !was_shown(search, a->argument) && !was_shown(search, b->argument);
-    return are_doomed || slice_equal(a->argument, b->argument);
+    bool is_set = op->kind == LIN_SET || op->kind == LIN_GETSET;
+    return is_set && !was_shown(search, op->argument);
+}
+
+/* The same change of any state. */
+static bool are_twins(const struct search *search, const struct slot *a, const struct slot *b)
+{
+    const struct lin_op *x = &search->ops[a->op];
+    const struct lin_op *y = &search->ops[b->op];
+    bool are_appends = x->kind == LIN_APPEND && y->kind == LIN_APPEND;
+    bool are_sets = x->kind != LIN_APPEND && y->kind != LIN_APPEND;
+    if (a->is_blind && b->is_blind && (are_appends || are_sets)) {
+        return !search->has_append || x->argument.size == y->argument.size;
+    }
+    if (x->kind != y->kind) {
+        return false;
+    }
+    return x->kind == LIN_DEL || x->kind == LIN_INCR || slice_equal(x->argument, y->argument);
 }
 
 /* False when too many operations are under way. */
@@ -505,19 +572,22 @@ static bool slot_open(struct search *search, size_t op)
         return false;
     }
     search->slots_count += at == search->slots_count;
-    struct slot slot = { .op = op, .is_open = true, .is_optional = is_optional, .twin = -1 };
-    for (uint32_t i = 0; is_optional && i < search->slots_count; i++) {
+    struct slot slot = {
+        .op = op, .is_open = true, .is_optional = is_optional, .twins = (uint32_t)op
+    };
+    slot.is_blind = is_blind(search, &search->ops[op]);
+    for (uint32_t i = 0; i < search->slots_count; i++) {
         const struct slot *other = &search->slots[i];
-        if (i != at && other->is_open && other->is_optional &&
-            are_twins(search, &search->ops[other->op], &search->ops[op]) &&
-            (slot.twin < 0 || other->op > search->slots[slot.twin].op)) {
-            slot.twin = (int32_t)i;
+        if (i != at && other->is_open && are_twins(search, other, &slot)) {
+            slot.twins = other->twins;
         }
     }
     search->slots[at] = slot;
     search->slot_of[op] = at;
     if (is_optional) {
         set_bit(search->optional, at);
+    } else if (is_pure(&search->ops[op])) {
+        set_bit(search->pure, at);
     }
     return true;
 }
@@ -556,14 +626,22 @@ static void search_init(struct search *search)
         if (op->returned != LIN_NEVER && op->answer == LIN_TEXT) {
             search->shown[search->shown_count++] = op->text;
         }
+        search->has_append |= op->kind == LIN_APPEND;
     }
     qsort(search->shown, search->shown_count, sizeof(*search->shown), slice_compare);
-    memset(search->states_table, 0xff, sizeof(*search->states_table) * LIN_STATES_MAX * 2);
+    /* Small histories need small tables: filling large ones would take most of the time. */
+    size_t places = 1024;
+    while (places < search->count * 4 && places < LIN_CONFIGS_MAX) {
+        places *= 2;
+    }
+    search->states_places = LIN_STATES_MAX * 2 < places * 8 ? LIN_STATES_MAX * 2 : places * 8;
+    search->states_table = mem_alloc(sizeof(*search->states_table) * search->states_places);
+    memset(search->states_table, 0xff, sizeof(*search->states_table) * search->states_places);
     search->states[MISSING] = (struct state){ 0 }; /* not in the table: it is no text */
     search->states_count = 1;
-    configs_init(&search->now);
-    configs_init(&search->queue);
-    configs_init(&search->next);
+    configs_init(&search->now, places);
+    configs_init(&search->queue, places);
+    configs_init(&search->next, places);
 }
 
 static void search_free(struct search *search, struct event *events)
@@ -593,7 +671,6 @@ enum lin_verdict lin_check(const struct lin_op *ops, size_t count, struct lin_re
     search->shown = mem_alloc(sizeof(*search->shown) * (count + 1));
     search->slot_of = mem_zalloc(sizeof(*search->slot_of) * (count + 1));
     search->states = mem_alloc(sizeof(*search->states) * LIN_STATES_MAX);
-    search->states_table = mem_alloc(sizeof(*search->states_table) * LIN_STATES_MAX * 2);
     search_init(search);
     size_t events_count = events_make(ops, count, events);
     struct config start = { .state = MISSING };

@@ -15,11 +15,12 @@
  * operation took effect, after any sequence of others under way.  What keeps the sets small:
  *
  *   greedy reads     a read that is right in the current state is placed there: it can do no harm
- *   minimal unknowns of two configurations that differ only in which unanswered operations took
- *                    effect, the one with fewer of them can do whatever the other can
- *   twins            of unanswered operations with the same effect only the first is tried
+ *   domination       of two configurations that differ only in which reads were placed and which
+ *                    unanswered operations took effect, the one with more of the former and fewer
+ *                    of the latter can do whatever the other can
+ *   twins            of operations with the same effect only the one that returns first is tried
  *   doomed texts     a text that no answer ever showed, nor any continuation of it, is only
- *                    existence and length; all such texts of one length are one state
+ *                    existence and (where something is appended) length
  *
  * Read next: linearizability.c, linearizability_test.c.
  */

@@ -123,7 +123,8 @@ struct sim_key {
     char name[32];
     enum key_class class;
     uint32_t number;
-    uint32_t operations, unanswered;
+    uint32_t operations, pending, unanswered;
+    uint32_t first_op, last_op; /* linked by next_of_key */
 };
 
 enum op_fate {
@@ -136,6 +137,7 @@ enum op_fate {
 struct sim_op {
     uint32_t number; /* written into values: #00000012. */
     uint32_t key;
+    uint32_t next_of_key;
     enum lin_kind kind;
     enum consistency level; /* of reads */
     uint32_t client;
@@ -159,6 +161,7 @@ struct sim_history {
     uint32_t places;
     uint64_t clock;
     uint64_t answered, refused, unknown;
+    uint32_t not_judged; /* keys whose histories were too hard for the checker */
 };
 
 void sim_history_init(struct sim_history *history, const struct sim_plan *plan);
@@ -195,6 +198,7 @@ struct sim_connected {
     struct sim *sim;
     uint32_t number;
     bool is_json;
+    bool has_session;          /* repeats what was not answered */
     struct sim_client *socket; /* NULL: not connected */
     struct sim_machine *to;
     enum consistency level;
@@ -215,8 +219,9 @@ void sim_clients_free(struct sim *sim);
 void sim_client_turn(struct sim_connected *client);
 /* Its wake_ns has come. */
 void sim_client_wake(struct sim_connected *client);
-/* Breaks all connections and forgets what is waiting (the end of a phase). */
 bool sim_clients_are_idle(const struct sim *sim);
+/* New connections, for idle clients: the old ones may be broken without their knowing. */
+void sim_clients_renew(struct sim *sim);
 /* Queues one operation on an otherwise idle client. */
 void sim_client_ask(struct sim_connected *client, uint32_t op);
 

@@ -21,6 +21,7 @@ static void push(struct sim_connected *client);
 static void connect_somewhere(struct sim_connected *client);
 static void take_answers(struct sim_connected *client);
 static void schedule(struct sim_connected *client);
+static void give_up(struct sim_connected *client);
 
 void sim_clients_new(struct sim *sim)
 {
@@ -29,6 +30,7 @@ void sim_clients_new(struct sim *sim)
             .sim = sim,
             .number = i,
             .is_json = i < sim->plan.json_clients,
+            .has_session = i < sim->plan.json_clients && sim->plan.nodes > 1,
         };
     }
 }
@@ -55,6 +57,18 @@ bool sim_clients_are_idle(const struct sim *sim)
     return true;
 }
 
+void sim_clients_renew(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->plan.clients; i++) {
+        struct sim_connected *client = &sim->clients[i];
+        ASSERT(client->head == client->tail);
+        if (client->socket != NULL) {
+            give_up(client);
+        }
+        connect_somewhere(client);
+    }
+}
+
 static struct sim_op *oldest(struct sim_connected *client)
 {
     ASSERT(client->head != client->tail);
@@ -70,10 +84,10 @@ static void give_up(struct sim_connected *client)
     client->socket = NULL;
     client->in.size = 0;
     client->out.size = 0;
-    for (uint32_t at = client->head; !client->is_json && at != client->tail; at++) {
+    for (uint32_t at = client->head; !client->has_session && at != client->tail; at++) {
         sim_op_end(sim, &sim->history.ops[client->waiting[at % SIM_DEPTH_MAX]], OP_UNKNOWN);
     }
-    if (!client->is_json) {
+    if (!client->has_session) {
         client->head = client->tail;
     }
     client->wake_ns = sim_now(sim) + sim_draw_ns(sim, 100 * SIM_MS);
@@ -174,7 +188,7 @@ static void send_op(struct sim_connected *client, uint32_t number)
     struct sim_op *op = &sim->history.ops[number];
     op->level = client->level;
     op->attempts = 1;
-    if (client->is_json && sim_op_is_write(op)) {
+    if (client->has_session && sim_op_is_write(op)) {
         op->seq = ++client->next_seq;
     }
     client->waiting[client->tail++ % SIM_DEPTH_MAX] = number;

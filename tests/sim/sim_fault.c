@@ -193,6 +193,7 @@ void sim_faults_end(struct sim *sim)
     }
     for (uint32_t i = 0; i < sim->plan.nodes; i++) {
         struct sim_machine *machine = &sim->machines[i];
+        sim_node_crash_after(machine->machine, 0, false);
         machine->restart_ns =
             machine->restart_ns < sim_now(sim) + SIM_S ? machine->restart_ns : sim_now(sim) + SIM_S;
     }

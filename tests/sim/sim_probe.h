@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "base/compiler.h"
 #include "cluster/raft.h"
 #include "sim.h"
 
