@@ -68,9 +68,6 @@ void forward_send(struct forward *forward, const struct forward_request *request
 /* True while so much is kept that no client should be read (FORWARD_BYTES_MAX). */
 bool forward_is_full(const struct forward *forward);
 
-/* True while requests for the group are kept here: later ones must follow them. */
-bool forward_holds(const struct forward *forward, uint32_t group);
-
 /* True while requests of the group are kept that have not run here in this term.  A leader then
  * sends further requests through forward_send as well: they must not overtake those. */
 bool forward_holds(const struct forward *forward, uint32_t group);
