@@ -372,7 +372,7 @@ int main(int argc, char **argv)
     uint64_t failed = 0;
     struct outcome sum = { 0 };
     struct timespec begin, end;
-    (void)clock_gettime(CLOCK_MONOTONIC, &begin);
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
     for (uint64_t i = 0; i < arguments.count && failed < FAILURES_MAX; i++) {
         uint64_t seed = arguments.first + i;
         struct outcome outcome = run_seed(seed, &arguments);
@@ -391,11 +391,11 @@ int main(int argc, char **argv)
         sum.not_judged += outcome.not_judged;
         (void)fflush(stdout);
     }
-    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
     double real_s =
         (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
-    printf("%.0f virtual seconds in %.1f: %.0f a second\n", (double)sum.virtual_ns / 1e9, real_s,
-           (double)sum.virtual_ns / 1e9 / real_s);
+    printf("%.0f virtual seconds in %.1f of processor time: %.0f a second\n",
+           (double)sum.virtual_ns / 1e9, real_s, (double)sum.virtual_ns / 1e9 / real_s);
     if (sum.not_judged * 100 > sum.keys) {
         printf("FAIL the histories of %u of %u keys were too hard to judge\n", sum.not_judged,
                sum.keys);

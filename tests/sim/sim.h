@@ -117,7 +117,7 @@ uint32_t sim_machines_up(const struct sim *sim); /* a set, bit n for machine n *
 
 /* ── history ─────────────────────────────────────────────────────────────────────────────────── */
 
-enum key_class { KEY_REGISTER, KEY_COUNTER, KEY_TEXT, KEY_CLASSES };
+enum key_class { KEY_REGISTER, KEY_COUNTER, KEY_TEXT, KEY_BRIEF, KEY_CLASSES };
 
 struct sim_key {
     char name[32];

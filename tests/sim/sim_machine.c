@@ -50,6 +50,7 @@ static void configure(const struct sim *sim, struct sim_machine *machine)
     if (sim->plan.nodes > 1) {
         option_set_number(config, "cluster-port", SIM_CLUSTER_PORT);
         option_set_number(config, "replication-factor", sim->plan.nodes);
+        option_set(config, "strong-reads", sim->plan.lease_reads ? "lease" : "readindex");
     }
     if (machine->number > 0) {
         (void)snprintf(text, sizeof(text), "10.0.0.1:%u", SIM_CLUSTER_PORT);

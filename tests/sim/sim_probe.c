@@ -3,34 +3,74 @@
  */
 #include "sim_probe.h"
 
+#include "cluster/raft_internal.h"
+#include "consensus.h"
 #include "storage/kv_store.h"
+
+static const struct replica *replica_of(const struct sim_machine *machine, uint32_t group)
+{
+    const struct consensus *consensus = machine->node->consensus;
+    if (consensus == NULL || group >= consensus->count) {
+        return NULL;
+    }
+    return consensus->replicas[group]; /* the meta group is the last one */
+}
 
 bool probe_group(const struct sim_machine *machine, uint32_t group, struct probe *out)
 {
     *out = (struct probe){ 0 };
-    if (group == SIM_GROUP_META) {
+    if (!machine->node->has_shard || machine->node->is_joining) {
         return false;
     }
-    out->applied = machine->node->shard.groups[group].applied;
-    out->last = machine->node->shard.groups[group].last_index;
+    const struct replica *replica = replica_of(machine, group);
+    if (replica == NULL && group < SIM_PARTITIONS) { /* a lone node */
+        out->applied = machine->node->shard.groups[group].applied;
+        out->last = machine->node->shard.groups[group].last_index;
+        return true;
+    }
+    if (replica == NULL) {
+        return false;
+    }
+    const struct raft *raft = replica->raft;
+    *out = (struct probe){
+        .raft = raft,
+        .role = raft_role(raft),
+        .term = raft_term(raft),
+        .voted_for = raft_voted_for(raft),
+        .leader = raft_leader(raft),
+        .first = raft_first_index(raft),
+        .last = raft_last_index(raft),
+        .commit = raft_commit_index(raft),
+        .durable = raft_durable_index(raft),
+        .applied = replica->applied,
+        .is_hard_state_durable = raft_hard_state_is_durable(raft),
+    };
     return true;
 }
 
 bool probe_entry(const struct sim_machine *machine, uint32_t group, uint64_t index,
                  struct slice *out)
 {
-    (void)machine;
-    (void)group;
-    (void)index;
-    (void)out;
-    return false;
+    const struct replica *replica = replica_of(machine, group);
+    if (replica == NULL || index < replica->window_first || index > replica->window_last) {
+        return false;
+    }
+    *out = replica_bytes(replica, index);
+    return true;
+}
+
+uint64_t probe_number(const struct sim_machine *machine)
+{
+    return machine->node->consensus->options.node;
 }
 
 bool probe_votes(const struct sim_machine *machine, const struct probe *probe)
 {
-    (void)machine;
-    (void)probe;
-    return true;
+    uint64_t index = 0;
+    const struct raft_config *config = raft_config(probe->raft, &index);
+    int at = raft_config_find(config, probe_number(machine));
+    return at >= 0 && !raft_config_is_joint(config) &&
+           (config->members[at].roles & RAFT_VOTER) != 0;
 }
 
 static uint64_t mix(uint64_t hash, uint64_t value)
@@ -39,8 +79,20 @@ static uint64_t mix(uint64_t hash, uint64_t value)
     return hash ^ hash >> 29;
 }
 
+static uint64_t members_digest(const struct members *members)
+{
+    struct buffer bytes = { 0 };
+    members_encode(members, &bytes);
+    uint64_t digest = hash_key(buffer_slice(&bytes), 3);
+    buffer_free(&bytes);
+    return digest;
+}
+
 uint64_t probe_digest(const struct sim_machine *machine, uint32_t group)
 {
+    if (group == SIM_GROUP_META) {
+        return members_digest(&machine->node->members);
+    }
     const struct kv *kv = machine->node->shard.keyspace.partitions[group];
     const struct kv_entry *entries[KV_SCAN_SLACK + 64];
     uint64_t position = 0;
@@ -55,5 +107,5 @@ uint64_t probe_digest(const struct sim_machine *machine, uint32_t group)
             digest += mix(hash, kv_entry_version(entries[i])); /* in any order */
         }
     } while (position != 0);
-    return digest;
+    return mix(digest, sessions_digest(&machine->node->shard.sessions[group]));
 }

@@ -36,7 +36,11 @@ static void words_make(const struct sim *sim, const struct sim_op *op, struct bu
     if (value->size > 0) {
         words_add(out, buffer_slice(value));
     }
-    if (op->kind == LIN_SETNX) {
+    if (sim->history.keys[op->key].class == KEY_BRIEF && op->kind == LIN_SET) {
+        static const char *const lives_ms[] = { "1", "30", "200", "1000", "5000" };
+        words_add(out, slice_from("PX"));
+        words_add(out, slice_from(lives_ms[op->number % 5]));
+    } else if (op->kind == LIN_SETNX) {
         words_add(out, slice_from("NX"));
     } else if (op->kind == LIN_GETSET) {
         words_add(out, slice_from("GET"));
