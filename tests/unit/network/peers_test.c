@@ -149,16 +149,21 @@ TEST(own_pause_is_no_silence_of_others)
     struct world *world = world_new(2, 8);
     struct host *host = &world->hosts[0];
     world_run(world, 1 * SECOND);
+    uint64_t dialed = peers_dial(host->peers, "n2", CLUSTER_PORT, PEER_BULK, 101);
+    (void)seen_add(host, dialed);
     peers_tick(host->peers, peers_deadline_ns(host->peers) + 600 * SECOND);
     host_drain(host);
     CHECK_EQ(host->downs, 0);
     CHECK_EQ(peers_stats(host->peers)->links_up, 4);
+    CHECK_EQ(peers_stats(host->peers)->links, 5);
     peers_tick(host->peers, peers_deadline_ns(host->peers) + 400 * MS);
     peers_tick(host->peers, peers_deadline_ns(host->peers) + 400 * MS);
     peers_tick(host->peers, peers_deadline_ns(host->peers) + 400 * MS);
     peers_tick(host->peers, peers_deadline_ns(host->peers) + 400 * MS);
     host_drain(host);
-    CHECK_EQ(host->downs, 4); /* but this was silence */
+    peers_tick(host->peers, peers_deadline_ns(host->peers) + 400 * MS);
+    host_drain(host);
+    CHECK_EQ(host->downs, 5); /* but this was silence */
     world_free(world);
 }
 
