@@ -1,0 +1,432 @@
+"""cluster.py - real three-node clusters for the end-to-end tests, a mixed load through every node,
+and the judge of what it saw.
+
+    with cluster.Cluster(3) as nodes:
+        load = cluster.Load(nodes, seconds=5)
+        load.start()
+        nodes[0].kill()
+        nodes[0].start()
+        load.join()
+        load.check(self)          # linearizable, counters exact
+
+The load records, for every operation, when it was sent and when its answer came.  An answer that
+says NOQUORUM is definite: the write must never show.  UNKNOWN, or a connection that broke, leaves
+the write open: it may take effect at any later time, or never.
+"""
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+import harness
+
+START_S = 60
+INFINITY = float("inf")
+
+
+class Node:
+    def __init__(self, cluster, number):
+        self.cluster, self.number = cluster, number
+        self.port, self.cluster_port = harness.free_port(), harness.free_port()
+        self.directory = os.path.join(cluster.directory, f"n{number}")
+        self.process = None
+
+    def command_line(self):
+        line = [harness.MINIDB, "--node-id", f"n{self.number}", "--port", str(self.port),
+                "--cluster-port", str(self.cluster_port), "--data-dir", self.directory,
+                *self.cluster.options]
+        if self.number > 1:
+            line += ["--seed", f"127.0.0.1:{self.cluster.nodes[0].cluster_port}"]
+        return line
+
+    def start(self, wait=True):
+        self.log_path = os.path.join(self.cluster.directory, f"n{self.number}.log")
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
+        if wait:
+            self.wait_serving()
+
+    def wait_serving(self):
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"n{self.number} ended: {self.log()[-2000:]}")
+            try:
+                if self.command("PING") == "PONG":
+                    return
+            except (OSError, EOFError):
+                time.sleep(0.02)
+        raise RuntimeError(f"n{self.number} does not serve: {self.log()[-2000:]}")
+
+    def log(self):
+        with open(self.log_path, "rb") as log:
+            return log.read().decode("utf-8", "replace")
+
+    def signal(self, what):
+        self.process.send_signal(what)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def command(self, *arguments, timeout_s=10):
+        with Connection(self, timeout_s) as connection:
+            return connection.command(*arguments)
+
+    def json(self, request, timeout_s=10):
+        with socket.create_connection(("127.0.0.1", self.port), timeout_s) as connection:
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            return json.loads(connection.makefile("rb").readline())
+
+
+class Error(str):
+    """An error reply."""
+
+
+class Connection:
+    """RESP2, one request at a time."""
+
+    def __init__(self, node, timeout_s=10):
+        self.socket = socket.create_connection(("127.0.0.1", node.port), timeout_s)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.socket.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+    def send(self, *arguments):
+        parts = [str(a).encode() for a in arguments]
+        self.socket.sendall(b"*%d\r\n" % len(parts) +
+                            b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+
+    def command(self, *arguments):
+        self.send(*arguments)
+        return self.reply()
+
+    def reply(self):
+        line = self.file.readline()
+        if not line.endswith(b"\r\n"):
+            raise EOFError
+        kind, rest = line[:1], line[1:-2].decode()
+        if kind == b"+":
+            return rest
+        if kind == b"-":
+            return Error(rest)
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            size = int(rest)
+            if size < 0:
+                return None
+            data = self.file.read(size + 2)
+            if len(data) != size + 2:
+                raise EOFError
+            return data[:-2].decode()
+        if kind == b"*":
+            return [self.reply() for _ in range(int(rest))]
+        raise ValueError(line)
+
+
+class Cluster:
+    def __init__(self, count, *options):
+        self.directory = tempfile.mkdtemp(prefix="minidb-cluster-")
+        self.options = list(options)
+        self.nodes = []
+        for number in range(1, count + 1):
+            self.nodes.append(Node(self, number))
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for node in self.nodes:
+            if node.process is not None and node.process.poll() is None:
+                node.signal(signal.SIGCONT)
+                node.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __getitem__(self, at):
+        return self.nodes[at]
+
+    def start(self):
+        for node in self.nodes:
+            node.start()
+        self.wait_settled()
+
+    def wait_settled(self, timeout_s=60):
+        """Until every partition has a leader and all nodes are voters everywhere."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            try:
+                shards = self.nodes[0].json({"type": "CLUSTER", "command": "SHARDS"})["data"]
+                leaders = [shard["leader"] for shard in shards]
+                spread = {leader: leaders.count(leader) for leader in set(leaders)}
+                if None not in spread and len(spread) == len(self.nodes):
+                    return spread
+            except (OSError, ValueError, KeyError, TypeError):
+                pass
+            time.sleep(0.1)
+        raise RuntimeError("the cluster did not settle:\n" + self.nodes[0].log()[-3000:])
+
+    def leader_of(self, key, asked=None):
+        """The node that leads a key's partition."""
+        for node in [asked] if asked else self.nodes:
+            try:
+                found = node.json({"type": "CLUSTER", "command": f"LEADER {key}"})["data"]
+                if found.get("leader"):
+                    return self.nodes[int(found["leader"][1:]) - 1]
+            except (OSError, ValueError, KeyError):
+                pass
+        return None
+
+
+# ── load ──────────────────────────────────────────────────────────────────────────────────────────
+
+class Operation:
+    __slots__ = ("begin", "end", "kind", "value")
+
+    def __init__(self, begin, end, kind, value):
+        self.begin, self.end, self.kind, self.value = begin, end, kind, value
+
+    def __repr__(self):
+        return f"{self.kind}({self.value}) {self.begin:.4f}..{self.end:.4f}"
+
+
+class Load:
+    """Clients that read and write a few keys, each over a node of its own (and another one when
+    that is gone), and clients that count, exactly once, over JSON."""
+
+    def __init__(self, cluster, seconds, clients=8, keys=12, counters=3, pause_s=0.002, seed=1):
+        self.cluster, self.seconds, self.pause_s = cluster, seconds, pause_s
+        self.keys = [f"key:{i}" for i in range(keys)]
+        self.histories = {key: [] for key in self.keys}
+        self.counted = {}
+        self.errors = {}
+        self.gaps = []       # seconds without any acknowledged write, of each client
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self._guard, args=(self._registers, i, seed))
+                        for i in range(clients)]
+        self.threads += [threading.Thread(target=self._guard, args=(self._counter, i, seed))
+                         for i in range(counters)]
+        self.failure = None
+
+    def start(self):
+        self.until = time.monotonic() + self.seconds
+        for thread in self.threads:
+            thread.start()
+
+    def join(self):
+        for thread in self.threads:
+            thread.join(self.seconds + 120)
+            if thread.is_alive():
+                raise RuntimeError("a client hangs")
+        if self.failure:
+            raise self.failure
+
+    def _guard(self, run, number, seed):
+        try:
+            run(number, random.Random(seed * 1000 + number))
+        except BaseException as failure:  # pylint: disable=broad-except
+            self.failure = failure
+
+    def _connect(self, at):
+        """A connection to the at-th node, or to the next that takes one."""
+        while time.monotonic() < self.until:
+            for i in range(len(self.cluster.nodes)):
+                try:
+                    return Connection(self.cluster.nodes[(at + i) % len(self.cluster.nodes)])
+                except OSError:
+                    pass
+            time.sleep(0.01)
+        return None
+
+    def _note_error(self, text):
+        with self.lock:
+            word = text.split()[0]
+            self.errors[word] = self.errors.get(word, 0) + 1
+
+    def _registers(self, number, rng):
+        connection, at, count = None, number, 0
+        last_ok = time.monotonic()
+        worst = 0.0
+        while time.monotonic() < self.until:
+            connection = connection or self._connect(at)
+            if connection is None:
+                break
+            key = rng.choice(self.keys)
+            is_write = rng.random() < 0.5
+            count += 1
+            value = f"{number}-{count}"
+            begin = time.monotonic()
+            try:
+                answer = (connection.command("SET", key, value) if is_write
+                          else connection.command("GET", key))
+            except (OSError, EOFError):
+                connection.close()
+                connection, at = None, at + 1
+                answer = Error("UNKNOWN connection lost")
+            end = time.monotonic()
+            if isinstance(answer, Error):
+                self._note_error(answer)
+                if is_write and not answer.startswith("NOQUORUM"):
+                    self._record(key, Operation(begin, INFINITY, "SET", value))
+                elif is_write:
+                    self._record(key, Operation(begin, end, "NOT", value))
+            else:
+                if is_write:
+                    worst, last_ok = max(worst, end - last_ok), end
+                self._record(key, Operation(begin, end, "SET" if is_write else "GET",
+                                            value if is_write else answer))
+            time.sleep(self.pause_s)
+        with self.lock:
+            self.gaps.append(worst)
+        if connection is not None:
+            connection.close()
+
+    def _record(self, key, operation):
+        with self.lock:
+            self.histories[key].append(operation)
+
+    def _counter(self, number, rng):
+        """Increments over JSON with client and seq, repeated at any node until it is answered."""
+        name, seq = f"counter:{number}", 0
+        while time.monotonic() < self.until:
+            seq += 1
+            request = {"type": "CLIENT", "command": f"INCR {name}", "client": f"c{number}",
+                       "seq": seq}
+            deadline = time.monotonic() + 60
+            while True:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"INCR {name} seq {seq} was not answered in 60 s")
+                try:
+                    answer = rng.choice(self.cluster.nodes).json(request, timeout_s=3)
+                    if answer.get("success"):
+                        if answer["data"] != seq:
+                            raise RuntimeError(f"INCR {name} seq {seq} answered {answer}")
+                        break
+                    self._note_error(answer.get("error", "?"))
+                except (OSError, ValueError):
+                    pass
+                time.sleep(0.01)
+            time.sleep(self.pause_s)
+        with self.lock:
+            self.counted[name] = seq
+
+    def check(self, test):
+        """Fails the test when a history is not linearizable or a counter is not exact."""
+        for key, history in self.histories.items():
+            trouble = judge(history)
+            test.assertIsNone(trouble, f"{key}: {trouble}")
+        for name, seq in self.counted.items():
+            answer = ask_until(self.cluster, "GET", name)
+            test.assertEqual(int(answer), seq, name)
+
+    def operations(self):
+        return sum(len(history) for history in self.histories.values())
+
+
+def ask_until(cluster, *arguments, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    answer = None
+    while time.monotonic() < deadline:
+        for node in cluster.nodes:
+            try:
+                answer = node.command(*arguments)
+                if not isinstance(answer, Error):
+                    return answer
+            except (OSError, EOFError):
+                pass
+        time.sleep(0.05)
+    raise RuntimeError(f"{arguments}: {answer}")
+
+
+# ── judging ───────────────────────────────────────────────────────────────────────────────────────
+
+def judge(history):
+    """None when the history of one register (SET of unique values, GET; missing at first) is
+    linearizable, else what is wrong.  Wing and Gong's search with memory."""
+    seen = {op.value for op in history if op.kind == "GET"}
+    for op in history:
+        if op.kind == "NOT" and op.value in seen:
+            return f"{op} was refused and is read"
+    # An open write nobody read changes nothing.
+    ops = sorted((op for op in history if op.kind != "NOT" and
+                  not (op.end == INFINITY and op.value not in seen)),
+                 key=lambda op: op.begin)
+    count = len(ops)
+    done, first, state = set(), 0, None   # operations before `first` are all done
+    visited, stack = set(), []
+    closed = sum(op.end != INFINITY for op in ops)
+    closed_done, deepest = 0, 0
+    steps = 0
+    choices = iter(_candidates(ops, done, first))
+    while closed_done < closed:
+        steps += 1
+        if steps > 5_000_000:
+            return "the search is too large: no verdict"
+        for at in choices:
+            op = ops[at]
+            if op.kind == "GET" and op.value != state:
+                continue
+            after = op.value if op.kind == "SET" else state
+            place = (first, frozenset(done | {at}), after)
+            if place in visited:
+                continue
+            visited.add(place)
+            stack.append((at, first, state, choices))
+            done.add(at)
+            state = after
+            closed_done += op.end != INFINITY
+            while first in done:
+                done.discard(first)
+                first += 1
+            deepest = max(deepest, first)
+            choices = iter(_candidates(ops, done, first))
+            break
+        else:
+            if not stack:
+                around = ops[max(0, deepest - 3):deepest + 6]
+                return f"not linearizable near {around} ({count} operations)"
+            at, before, state, choices = stack.pop()
+            for again in range(before, first):
+                done.add(again)
+            first = before
+            done.discard(at)
+            closed_done -= ops[at].end != INFINITY
+    return None
+
+
+def _candidates(ops, done, first):
+    """Operations that may come next: begun before every other pending one has ended."""
+    horizon = INFINITY
+    for at in range(first, len(ops)):
+        op = ops[at]
+        if at in done:
+            continue
+        if op.begin > horizon:
+            break
+        yield at
+        horizon = min(horizon, op.end)
