@@ -97,6 +97,9 @@ void member_on_peer_events(struct node *node)
 void member_step(struct node *node)
 {
     struct consensus *consensus = node->consensus;
+    if (node->peers != NULL) {
+        member_on_peer_events(node); /* of links that ended at the last tick or flush */
+    }
     if (consensus == NULL) {
         return;
     }
