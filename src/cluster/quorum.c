@@ -4,7 +4,7 @@
 #include "cluster/quorum.h"
 
 #include "base/assert.h"
-#include "cluster/mutant.h"
+#include "base/mutant.h"
 
 /* The value a majority of one half has reached; no constraint when the half is empty. */
 static uint64_t half_reached(const struct raft_config *config, const uint64_t *values,

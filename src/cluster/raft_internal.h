@@ -18,9 +18,9 @@
  */
 #pragma once
 
+#include "base/mutant.h"
 #include "base/prng.h"
 #include "cluster/confchange.h"
-#include "cluster/mutant.h"
 #include "cluster/progress.h"
 #include "cluster/raft.h"
 #include "cluster/raft_log.h"

@@ -5,7 +5,7 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
-#include "cluster/mutant.h"
+#include "base/mutant.h"
 
 static bool is_power_of_two(uint32_t value)
 {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # mutants.sh — proof that the random Raft test can find bugs.
 #
-# Builds the core once per known bug (src/cluster/mutant.h) in a folder of its own and demands that
+# Builds the core once per known bug (src/base/mutant.h) in a folder of its own and demands that
 # raft_random_test catches it within SEEDS lives.  Prints one line each; fails if any survives, or
 # if the core without a bug does not pass.
 #

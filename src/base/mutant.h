@@ -2,8 +2,9 @@
  * mutant.h — known bugs, compiled in on demand to prove that the tests find them.
  *
  * MUTANT(MUT_X) is the constant false unless the compiler is given -DMUT_X; then it is true and
- * the code around it has the bug of that name.  tests/unit/cluster/mutants.sh builds each one and
- * demands that the random test catches it.  A normal build carries nothing of this.
+ * the code around it has the bug of that name.  tests/unit/cluster/mutants.sh builds the Raft core
+ * with each of its bugs and demands that the random test catches it; tests/sim/mutants.sh does so
+ * with whole nodes and the cluster simulator.  A normal build carries nothing of this.
  */
 #pragma once
 
