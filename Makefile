@@ -101,7 +101,7 @@ build/minidb build/minidb-cli: build/%: build/release/%
 	@cp $< $@.new && mv $@.new $@
 else
 build/minidb build/minidb-cli: FORCE
-	@$(MAKE) --no-print-directory VARIANT=release CC=gcc $@
+	@$(MAKE) --no-print-directory VARIANT=release CC=gcc B=build/release $@
 endif
 
 include tests/tests.mk
