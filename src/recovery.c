@@ -10,8 +10,10 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "group_aux.h"
 #include "io/io.h"
 #include "log.h"
+#include "recovery_member.h"
 #include "storage/aof_reader.h"
 #include "storage/snapshot.h"
 
@@ -32,6 +34,8 @@ struct recovery {
     struct shard *shard;
     struct recovery_result *result;
     struct aof_reader *reader;
+    struct recovery_member member; /* with is_clustered */
+    bool is_clustered;
     uint64_t *last_seen; /* per group: sequence of its newest record read; owned */
     bool *is_baseless;   /* per group: no snapshot was good; only a log from index 1 helps; owned */
     struct rejected *rejected; /* owned */
@@ -39,6 +43,7 @@ struct recovery {
     uint64_t unexplained;                 /* lost records that no gap has explained yet */
     uint64_t last_damage;                 /* highest lost sequence */
     uint64_t next_sequence, next_segment; /* where the log goes on */
+    struct buffer aux;                    /* of the snapshot just loaded */
     bool has_foreign;                     /* files of another node: refuse to start */
     char *error;
     size_t error_size;
@@ -51,6 +56,8 @@ static int open_log(struct recovery *recovery);
 static void suspect_unexplained(struct recovery *recovery);
 static void set_aside_rejected(struct recovery *recovery);
 static void propose_after_damage(struct recovery *recovery);
+static int begin_member(struct recovery *recovery);
+static void finish_member(struct recovery *recovery);
 
 int recovery_run(struct io *io, struct log *log, const struct recovery_options *options,
                  struct shard *shard, struct recovery_result *out_result, char *error,
@@ -67,9 +74,13 @@ int recovery_run(struct io *io, struct log *log, const struct recovery_options *
         .is_baseless = mem_zalloc(shard->keyspace.count * sizeof(bool)),
         .error = error,
         .error_size = error_size,
+        .is_clustered = options->meta->is_clustered,
     };
     uint64_t start_ns = io_clock_ns(io);
-    int status = load_snapshots(&recovery);
+    int status = recovery.is_clustered ? begin_member(&recovery) : 0;
+    if (status == 0) {
+        status = load_snapshots(&recovery);
+    }
     if (status == 0) {
         status = replay_log(&recovery);
     }
@@ -77,19 +88,28 @@ int recovery_run(struct io *io, struct log *log, const struct recovery_options *
         status = find_end(&recovery);
     }
     if (status == 0) {
-        suspect_unexplained(&recovery);
+        if (recovery.is_clustered) {
+            finish_member(&recovery);
+        } else {
+            suspect_unexplained(&recovery);
+        }
         set_aside_rejected(&recovery);
         status = open_log(&recovery);
     }
-    if (status == 0 && options->salvage) {
+    if (status == 0 && options->salvage && !recovery.is_clustered) {
         propose_after_damage(&recovery);
     }
+    if (status < 0) {
+        recovery_free_logs(out_result, /* with_entries= */ true);
+    }
+    recovery_member_deinit(&recovery.member);
     if (recovery.reader != NULL) {
         aof_reader_close(recovery.reader);
     }
     mem_free(recovery.last_seen);
     mem_free(recovery.is_baseless);
     mem_free(recovery.rejected);
+    buffer_free(&recovery.aux);
     out_result->took_ms = (io_clock_ns(io) - start_ns) / 1000000;
     return status;
 }
@@ -121,6 +141,28 @@ static void group_take_snapshot(struct group *group, const struct snapshot_meta 
     group->snapshot_index = meta->index;
 }
 
+/* The snapshot is good: it is where the group stands. */
+static bool take_candidate(struct recovery *recovery, const struct snapshot_file *file,
+                           const struct snapshot_meta *meta)
+{
+    struct raft_config config;
+    struct shard *shard = recovery->shard;
+    if (!group_aux_decode(buffer_slice(&recovery->aux), &config, &shard->sessions[file->group])) {
+        recovery->has_foreign = true;
+        (void)snprintf(recovery->error, recovery->error_size,
+                       "the snapshot of partition %u at %llu holds what this version cannot read",
+                       file->group, (unsigned long long)file->index);
+        return false;
+    }
+    group_take_snapshot(&shard->groups[file->group], meta);
+    if (recovery->is_clustered) {
+        recovery_member_base(&recovery->member, file->group, meta->index, meta->term, &config);
+    }
+    recovery->result->snapshots++;
+    recovery->result->snapshot_keys += meta->keys;
+    return true;
+}
+
 /* Loads one candidate into the group's empty partition; true when it was good. */
 static bool load_candidate(struct recovery *recovery, const struct snapshot_file *file)
 {
@@ -129,12 +171,9 @@ static bool load_candidate(struct recovery *recovery, const struct snapshot_file
     struct snapshot_report report;
     enum snapshot_check check =
         snapshot_load(recovery->io, recovery->options->dir, file, recovery->options->meta->identity,
-                      keyspace->partitions[file->group], NULL, &meta, &report);
+                      keyspace->partitions[file->group], &recovery->aux, &meta, &report);
     if (check == SNAPSHOT_GOOD) {
-        group_take_snapshot(&recovery->shard->groups[file->group], &meta);
-        recovery->result->snapshots++;
-        recovery->result->snapshot_keys += meta.keys;
-        return true;
+        return take_candidate(recovery, file, &meta);
     }
     recovery->has_foreign |= check == SNAPSHOT_FOREIGN || check == SNAPSHOT_TOO_NEW;
     recovery->result->snapshots_rejected++;
@@ -175,7 +214,10 @@ static void set_aside_rejected(struct recovery *recovery)
 {
     for (uint32_t i = 0; i < recovery->rejected_count; i++) {
         const struct rejected *rejected = &recovery->rejected[i];
-        if (!recovery->shard->groups[rejected->group].is_damaged) {
+        bool is_evidence =
+            recovery->shard->groups[rejected->group].is_damaged ||
+            (recovery->is_clustered && recovery->result->logs[rejected->group].boot.is_suspect);
+        if (!is_evidence) {
             set_aside(recovery, rejected->file);
         }
     }
@@ -193,6 +235,9 @@ static int load_snapshots(struct recovery *recovery)
     for (int64_t i = 0; i < count && !recovery->has_foreign;) {
         uint32_t number = files[i].group;
         bool is_loaded = number >= partitions;
+        if (recovery->is_clustered) {
+            recovery_member_claim(&recovery->member, number, files[i].index);
+        }
         for (; i < count && files[i].group == number; i++) {
             if (!is_loaded) {
                 is_loaded = load_candidate(recovery, &files[i]);
@@ -228,12 +273,18 @@ static void report_damage(struct recovery *recovery)
     }
     if (damage->last_sequence >= damage->first_sequence) {
         recovery->unexplained += damage->last_sequence - damage->first_sequence + 1;
+        if (recovery->is_clustered) {
+            recovery_member_lost(&recovery->member, damage->group, damage->last_sequence);
+        }
         if (damage->last_sequence > recovery->last_damage) {
             recovery->last_damage = damage->last_sequence;
         }
     } else {
         recovery->unexplained += 1; /* how many is not known */
         recovery->last_damage = damage->first_sequence;
+        if (recovery->is_clustered) {
+            recovery_member_lost(&recovery->member, /* group= */ -1, damage->first_sequence);
+        }
     }
 }
 
@@ -248,6 +299,21 @@ static void report_gap(struct recovery *recovery, const struct entry *entry)
               LOG_U64("lost_to_index", entry->index - 1),
               LOG_STR("served", recovery->options->salvage ? "with what is left" : "no"));
     damage_group(recovery, entry->group);
+}
+
+static int replay_member_record(struct recovery *recovery, const struct aof_record *record)
+{
+    if (recovery_member_record(&recovery->member, record)) {
+        recovery->result->records = recovery->member.applied;
+        recovery->result->skipped = recovery->member.skipped;
+        return 0;
+    }
+    struct aof_position position = aof_reader_position(recovery->reader);
+    (void)snprintf(recovery->error, recovery->error_size,
+                   "%s: offset %llu: a record of type %d, group %u, that this version cannot apply",
+                   position.file, (unsigned long long)position.offset, (int)record->type,
+                   record->group);
+    return -EINVAL;
 }
 
 static int replay_record(struct recovery *recovery, const struct aof_record *record)
@@ -320,7 +386,8 @@ static int replay_log(struct recovery *recovery)
         }
         switch (aof_reader_next(recovery->reader, &record)) {
         case AOF_READ_RECORD:
-            status = replay_record(recovery, &record);
+            status = recovery->is_clustered ? replay_member_record(recovery, &record)
+                                            : replay_record(recovery, &record);
             break;
         case AOF_READ_DAMAGE:
             report_damage(recovery);
@@ -362,6 +429,9 @@ static int find_end(struct recovery *recovery)
     }
     recovery->unexplained += 1; /* how many is not known */
     recovery->last_damage = end->next_sequence;
+    if (recovery->is_clustered) {
+        recovery_member_lost(&recovery->member, /* group= */ -1, end->next_sequence);
+    }
     recovery->next_sequence = end->next_sequence + 1;
     recovery->next_segment = newest + 1;
     return 0;
@@ -393,6 +463,71 @@ static void suspect_unexplained(struct recovery *recovery)
     }
 }
 
+/* ── a member of a cluster ───────────────────────────────────────────────────────────────────── */
+
+static int begin_member(struct recovery *recovery)
+{
+    if (recovery_member_init(&recovery->member, recovery->shard, recovery->log,
+                             recovery->options->meta)) {
+        return 0;
+    }
+    (void)snprintf(recovery->error, recovery->error_size,
+                   "%s: the members in meta-a and meta-b cannot be read", recovery->options->dir);
+    return -EINVAL;
+}
+
+/* True when a power loss may have taken what this node had acknowledged. */
+static bool has_lost_power(struct recovery *recovery)
+{
+    const struct data_dir_meta *meta = recovery->options->meta;
+    char boot[IO_MACHINE_BOOT_BYTES];
+    io_machine_boot(recovery->io, boot);
+    bool is_same_boot = boot[0] != '\0' && strcmp(boot, meta->machine_boot) == 0;
+    bool was_lax = meta->was_lax || recovery->options->sync != AOF_SYNC_ALWAYS;
+    return was_lax && !meta->clean && !is_same_boot;
+}
+
+static void finish_member(struct recovery *recovery)
+{
+    const struct data_dir_meta *meta = recovery->options->meta;
+    struct recovery_result *result = recovery->result;
+    struct recovery_verdict verdict = {
+        .salvage = recovery->options->salvage,
+        .has_lost_power = has_lost_power(recovery),
+        .self = members_number(meta->node_id),
+        .next_sequence = recovery->next_sequence,
+    };
+    result->logs_count = recovery->member.count;
+    result->logs = mem_zalloc(result->logs_count * sizeof(*result->logs));
+    result->suspects = recovery_member_finish(&recovery->member, &verdict, result->logs);
+    result->members = recovery->member.members;
+    result->clustered_sequence = meta->clustered_sequence < recovery->next_sequence
+                                     ? meta->clustered_sequence
+                                     : recovery->next_sequence;
+    if (result->suspects > 0) {
+        log_event(
+            recovery->log, LOG_WARN, "replicas_suspect", LOG_U64("groups", result->suspects),
+            LOG_U64("lost_records", recovery->unexplained),
+            LOG_BOOL("power_loss", verdict.has_lost_power),
+            LOG_STR("meaning", "they follow, and vote again when a leader has completed them"));
+    }
+}
+
+void recovery_free_logs(struct recovery_result *result, bool with_entries)
+{
+    for (uint32_t i = 0; i < result->logs_count; i++) {
+        for (uint32_t j = 0; with_entries && j < result->logs[i].entries_count; j++) {
+            mem_free((char *)(uintptr_t)result->logs[i].entries[j].data);
+        }
+        mem_free(result->logs[i].entries);
+    }
+    mem_free(result->logs);
+    result->logs = NULL;
+    result->logs_count = 0;
+}
+
+/* ── the log goes on ─────────────────────────────────────────────────────────────────────────── */
+
 /* Whoever salvages takes what is left for all there is: an empty entry behind the damage says so to
  * the next start. */
 static void propose_after_damage(struct recovery *recovery)
@@ -407,8 +542,6 @@ static void propose_after_damage(struct recovery *recovery)
 /* Where the log stands in relation to each group's snapshots. */
 static void place_groups(struct shard *shard, uint64_t next_sequence)
 {
-    shard->proposed_sequence = next_sequence - 1;
-    shard->applied_sequence = next_sequence - 1;
     for (uint32_t i = 0; i < shard->keyspace.count; i++) {
         struct group *group = &shard->groups[i];
         group->applied = group->last_index;
@@ -451,6 +584,10 @@ static int open_log(struct recovery *recovery)
         aof_adopt_segment(shard->aof, number, first, bytes);
     }
     recovery->result->next_segment = recovery->next_segment;
-    place_groups(shard, recovery->next_sequence);
+    shard->proposed_sequence = recovery->next_sequence - 1;
+    shard->applied_sequence = recovery->next_sequence - 1;
+    if (!recovery->is_clustered) {
+        place_groups(shard, recovery->next_sequence);
+    }
     return 0;
 }

@@ -5,9 +5,15 @@
  * log entry after it is applied.  What was durable and cannot be read any more is damage: the
  * partitions it may concern are not served (`strict`), or served with what is left (`salvage`).
  * Nothing is ever dropped without a line that says what and where.
+ *
+ * A member of a cluster applies only what is known to be committed and hands the rest to Raft
+ * (recovery_member.h).  There damage is no error to clients: a group that may have lost something
+ * is marked suspect, and gets it from its peers.
  */
 #pragma once
 
+#include "consensus.h"
+#include "members.h"
 #include "shard.h"
 #include "storage/data_dir.h"
 
@@ -31,9 +37,18 @@ struct recovery_result {
     bool is_torn; /* an unacknowledged tail was left behind */
     uint64_t next_segment;
     uint64_t took_ms;
+    /* Of a member of a cluster. */
+    struct members members;      /* as far as the meta group's entries are committed */
+    struct replica_log *logs;    /* partitions, then the meta group; owned */
+    uint32_t logs_count;         /* 0: not clustered */
+    uint32_t suspects;           /* groups that may have lost something */
+    uint64_t clustered_sequence; /* for the meta file, before anything is appended: lower than it
+                                    was when the log had ended before it */
 };
 
 /* Fills the shard and opens its AOF.  < 0: cannot start; `error` says why in one line. */
 MUST_USE int recovery_run(struct io *io, struct log *log, const struct recovery_options *options,
                           struct shard *shard, struct recovery_result *out_result, char *error,
                           size_t error_size);
+/* Frees the logs.  with_entries: also the entries' bytes, which consensus_new takes over. */
+void recovery_free_logs(struct recovery_result *result, bool with_entries);

@@ -5,7 +5,8 @@
  * leaves half of one.  Copy (little-endian):
  *
  *     0 u64 magic   8 u32 format   12 u32 size   16 u64 generation   24 u64 identity
- *    32 u64 hash seed   40 u32 partitions   44 u32 flags (1: clean, 2: clustered)   48 u64 boots
+ *    32 u64 hash seed   40 u32 partitions   44 u32 flags (1: clean, 2: clustered,
+ *     4: lax)   48 u64 boots
  *    56 u64 newest AOF segment   64 16 bytes cluster id   80 64 bytes node id, NUL-padded
  *   144 u64 clustered sequence   152 40 bytes machine boot, NUL-padded   192 zeros
  *   244 u32 size and 248 u32 CRC-32C of the members   252 u32 CRC-32C of bytes 0..251
@@ -37,6 +38,7 @@ enum {
     COPY_BYTES_MAX = HEAD_BYTES + DATA_DIR_MEMBERS_BYTES_MAX,
     COPY_CLEAN = 1 << 0,
     COPY_CLUSTERED = 1 << 1,
+    COPY_LAX = 1 << 2,
     COPIES = 2,
     PATH_BYTES_MAX = 4096,
     NAME_BYTES_MAX = 32,
@@ -223,6 +225,7 @@ static bool cluster_decode(struct data_dir_meta *meta, const char *from, uint64_
         return false;
     }
     meta->is_clustered = (load_u32(from + 44) & COPY_CLUSTERED) != 0;
+    meta->was_lax = (load_u32(from + 44) & COPY_LAX) != 0;
     meta->clustered_sequence = load_u64(from + 144);
     memcpy(meta->machine_boot, from + 152, DATA_DIR_BOOT_MAX);
     meta->members_size = members_size;
@@ -352,7 +355,8 @@ static enum data_dir_result judge(struct data_dir *dir, struct data_dir_meta *me
 static size_t copy_encode(const struct copy *copy, char to[COPY_BYTES_MAX])
 {
     const struct data_dir_meta *meta = &copy->meta;
-    uint32_t flags = (meta->clean ? COPY_CLEAN : 0u) | (meta->is_clustered ? COPY_CLUSTERED : 0u);
+    uint32_t flags = (meta->clean ? COPY_CLEAN : 0u) | (meta->is_clustered ? COPY_CLUSTERED : 0u) |
+                     (meta->was_lax ? COPY_LAX : 0u);
     memset(to, 0, HEAD_BYTES);
     store_u64(to, COPY_MAGIC);
     store_u32(to + 8, DATA_DIR_FORMAT);

@@ -36,6 +36,8 @@ struct data_dir_meta {
     uint64_t aof_segment; /* newest segment number that may exist (a later file is
                              missing if the AOF ends before it) */
     /* Of a member of a cluster. */
+    bool was_lax;                /* appendfsync was not `always` at some time since the last clean
+                                    stop: a power loss may have taken what was acknowledged */
     bool is_clustered;           /* every group's log is Raft's */
     uint64_t clustered_sequence; /* log records below it are committed: a quorum of one wrote them;
                                     0: a newcomer's, which was never alone */

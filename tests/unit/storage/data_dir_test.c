@@ -28,6 +28,7 @@ static struct data_dir_meta meta_make(uint64_t boots)
         .clean = boots % 2 == 0,
         .aof_segment = boots * 3,
         .is_clustered = boots % 3 != 0,
+        .was_lax = boots % 5 < 2,
         .clustered_sequence = boots * 7,
         .machine_boot = "3c1f0f0e-1111-2222-3333-444455556666",
         .members_size = (uint32_t)(boots * 37),
@@ -45,7 +46,7 @@ static bool meta_equal(const struct data_dir_meta *a, const struct data_dir_meta
            a->identity == b->identity && a->hash_seed == b->hash_seed &&
            a->partitions == b->partitions && a->boots == b->boots && a->clean == b->clean &&
            a->aof_segment == b->aof_segment && a->is_clustered == b->is_clustered &&
-           a->clustered_sequence == b->clustered_sequence &&
+           a->was_lax == b->was_lax && a->clustered_sequence == b->clustered_sequence &&
            strcmp(a->machine_boot, b->machine_boot) == 0 && a->members_size == b->members_size &&
            memcmp(a->members, b->members, a->members_size) == 0;
 }
