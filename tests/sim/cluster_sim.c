@@ -35,7 +35,7 @@
  *   I29  every request ends    I30  elections stop
  *   starts, runs: a node starts after any crash, reports no damage, and does not end by itself
  *
- * usage: cluster_sim [first seed] [count] [--trace] [--nodes n] [--quiet]
+ * usage: cluster_sim [first seed] [count] [--trace] [--nodes n] [--quiet] [--first]
  * A failure prints one line that repeats it.  mutants.sh proves that known bugs are found.
  */
 #include "base/assert.h"
@@ -44,6 +44,7 @@
 #include "sim.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -62,7 +63,11 @@ struct arguments {
     uint64_t first, count;
     uint32_t nodes; /* 0: drawn */
     bool is_traced, is_quiet;
+    bool ends_with_first; /* failure */
 };
+
+/* For the handler of SIGABRT and the like alone: which life it was. */
+static volatile uint64_t running_seed;
 
 /* ── time goes on ────────────────────────────────────────────────────────────────────────────── */
 
@@ -299,6 +304,7 @@ static struct outcome run_seed(uint64_t seed, const struct arguments *arguments)
     struct sim *sim = mem_zalloc(sizeof(*sim));
     struct sim_options calm = sim_options_calm();
     sim->seed = seed;
+    running_seed = seed;
     sim->is_traced = arguments->is_traced;
     prng_init(&sim->prng, seed);
     sim_plan_draw(&sim->plan, seed);
@@ -354,6 +360,8 @@ static struct arguments arguments_read(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--trace") == 0) {
             arguments.is_traced = true;
+        } else if (strcmp(argv[i], "--first") == 0) {
+            arguments.ends_with_first = true;
         } else if (strcmp(argv[i], "--quiet") == 0) {
             arguments.is_quiet = true;
         } else if (strcmp(argv[i], "--nodes") == 0 && i + 1 < argc) {
@@ -365,15 +373,30 @@ static struct arguments arguments_read(int argc, char **argv)
     return arguments;
 }
 
+/* A broken assertion of a node ends the program: say which seed it was. */
+static void on_crash(int number)
+{
+    char line[96];
+    int size = snprintf(line, sizeof(line), "FAIL seed %" PRIu64 " at ?: crashed: signal %d\n",
+                        running_seed, number);
+    ssize_t written = write(STDOUT_FILENO, line, (size_t)size);
+    (void)written;
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments = arguments_read(argc, argv);
+    (void)signal(SIGABRT, on_crash);
+    (void)signal(SIGSEGV, on_crash);
     uint64_t passed = 0;
     uint64_t failed = 0;
+    uint64_t failures_max = arguments.ends_with_first ? 1 : FAILURES_MAX;
     struct outcome sum = { 0 };
     struct timespec begin, end;
     (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
-    for (uint64_t i = 0; i < arguments.count && failed < FAILURES_MAX; i++) {
+    for (uint64_t i = 0; i < arguments.count && failed < failures_max; i++) {
         uint64_t seed = arguments.first + i;
         struct outcome outcome = run_seed(seed, &arguments);
         if (outcome.passed && i % AGAIN_EVERY == 0 && !arguments.is_traced) {

@@ -108,6 +108,9 @@ void sim_machines_new(struct sim *sim);
 void sim_machines_free(struct sim *sim);
 /* Boots and starts the node; when that fails it is tried again later. */
 void sim_machine_start(struct sim_machine *machine);
+/* With a relaxed appendfsync only node1 loses its power: if a majority forgets at once, what was
+ * acknowledged may be gone (docs/OPERATIONS.md says so). */
+bool sim_machine_may_lose_power(const struct sim_machine *machine);
 void sim_machine_crash(struct sim_machine *machine, bool power_loss);
 /* One iteration of the node's loop, then the checks. */
 void sim_machine_turn(struct sim_machine *machine);

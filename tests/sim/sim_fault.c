@@ -45,7 +45,8 @@ static uint32_t leader_of_most(struct sim *sim)
 
 static void crash(struct sim *sim, struct sim_machine *machine)
 {
-    bool power_loss = prng_below(&sim->prng, 100) < sim->plan.power_loss_percent;
+    bool power_loss = prng_below(&sim->prng, 100) < sim->plan.power_loss_percent &&
+                      sim_machine_may_lose_power(machine);
     if (machine->is_serving && prng_chance(&sim->prng, 2, 3)) {
         uint64_t operations = 1 + prng_below(&sim->prng, 60);
         sim_node_crash_after(machine->machine, operations, power_loss);

@@ -20,7 +20,7 @@ static void option_set(struct config *config, const char *name, const char *valu
     struct buffer error = { 0 };
     int id = config_option_find(slice_from(name));
     ASSERT(id >= 0);
-    bool is_set = config_value_set(config, (enum config_id)id, slice_from(value), &error);
+    bool is_set = config_assign(config, (enum config_id)id, SOURCE_FLAG, slice_from(value), &error);
     ASSERT(is_set);
     buffer_free(&error);
 }
@@ -136,8 +136,14 @@ void sim_machine_reap(struct sim_machine *machine)
     restart_later(machine);
 }
 
+bool sim_machine_may_lose_power(const struct sim_machine *machine)
+{
+    return machine->sim->plan.sync == AOF_SYNC_ALWAYS || machine->number == 0;
+}
+
 void sim_machine_crash(struct sim_machine *machine, bool power_loss)
 {
+    power_loss = power_loss && sim_machine_may_lose_power(machine);
     if (sim_node_is_up(machine->machine)) {
         machine->lost_power |= power_loss;
         sim_node_crash(machine->machine, power_loss);
@@ -153,7 +159,8 @@ void sim_machine_start(struct sim_machine *machine)
     bool may_fail = false;
     if (sim->phase == PHASE_SAFETY && sim->plan.weights[FAULT_CRASH] > 0 &&
         prng_chance(&sim->prng, 1, 10)) {
-        bool power_loss = prng_below(&sim->prng, 100) < sim->plan.power_loss_percent;
+        bool power_loss = prng_below(&sim->prng, 100) < sim->plan.power_loss_percent &&
+                          sim_machine_may_lose_power(machine);
         sim_node_crash_after(machine->machine, 1 + prng_below(&sim->prng, 60), power_loss);
         machine->lost_power |= power_loss;
         may_fail = true;
