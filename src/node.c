@@ -271,6 +271,7 @@ void node_deinit(struct node *node)
     if (node->has_shard) {
         if (node->shard.aof != NULL) {
             bool was_failed = aof_failure(node->shard.aof) != 0;
+            node->meta.aof_segment = aof_stats(node->shard.aof).segment_number;
             is_clean = aof_close(node->shard.aof) == 0 && !was_failed && node->is_stopping;
         }
         if (was_member) {
