@@ -11,6 +11,7 @@ $(ROOT_TESTS): $(B)/tests/root/%: tests/unit/root/%.c tests/unit/test.h $(root) 
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -Isrc -Itests/unit -MMD -MP $< $(root) $(cli_pure) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
 # These bring all else with them, made up.
+$(B)/tests/root/answers_test: root := $(patsubst %,$(B)/src/%.o,answers pending meter)
 $(B)/tests/root/forward_test: root := $(patsubst %,$(B)/src/%.o,forward forward_leader forward_wire log)
 
 .PHONY: run test unit unit-build unit-list purity lint format fuzz fuzz-build fuzz-list fuzz-run

@@ -160,6 +160,24 @@ TEST(a_refusal_by_the_leader_is_retried)
     world_free(world);
 }
 
+TEST(the_same_leader_in_another_term)
+{
+    struct world *world = world_led();
+    unsigned first = ask(world, 0, 0, true);
+    settle(world);
+    leader_drop(world, 1, 0, false);
+    believe(world, 1, 0, 7, 1);
+    believe(world, 0, 0, 7, 1);
+    unsigned second = ask(world, 0, 0, true);
+    settle(world);
+    CHECK_EQ(world->last.term, 7);
+    leader_apply(world, 1, 0, 2, true);
+    settle(world);
+    CHECK_EQ(world->ops[first].answer, 1);
+    CHECK_EQ(world->ops[second].answer, 2);
+    world_free(world);
+}
+
 TEST(errors_say_what_is_known)
 {
     struct world *world = world_led();
@@ -671,6 +689,10 @@ static void run_random(uint64_t seed, unsigned *out_fates)
             }
         }
     }
+    unsigned first = world->ops_count;
+    for (unsigned i = 0; i < 100; i++) { /* these must succeed */
+        (void)ask(world, i % NODES, i % GROUPS, i % 5 != 0);
+    }
     for (unsigned i = 0; i < 40; i++) { /* all within the timeout */
         settle(world);
         for (unsigned g = 0; g < GROUPS; g++) {
@@ -680,6 +702,9 @@ static void run_random(uint64_t seed, unsigned *out_fates)
     }
     settle(world);
     check_ops(world, out_fates);
+    for (unsigned i = first; i < world->ops_count; i++) {
+        CHECK_EQ(world->ops[i].fate, OP_DONE);
+    }
     for (unsigned n = 0; n < NODES; n++) {
         CHECK_EQ(stats(world, n).bytes, 0);
         CHECK_EQ(forward_deadline_ms(world->nodes[n].forward), UINT64_MAX);
