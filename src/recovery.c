@@ -100,7 +100,7 @@ int recovery_run(struct io *io, struct log *log, const struct recovery_options *
         propose_after_damage(&recovery);
     }
     if (status < 0) {
-        recovery_free_logs(out_result, /* with_entries= */ true);
+        recovery_logs_drop(out_result);
     }
     recovery_member_deinit(&recovery.member);
     if (recovery.reader != NULL) {
@@ -513,12 +513,40 @@ static void finish_member(struct recovery *recovery)
     }
 }
 
-void recovery_free_logs(struct recovery_result *result, bool with_entries)
+void recovery_logs_drop(struct recovery_result *result)
 {
     for (uint32_t i = 0; i < result->logs_count; i++) {
-        for (uint32_t j = 0; with_entries && j < result->logs[i].entries_count; j++) {
+        for (uint32_t j = 0; j < result->logs[i].entries_count; j++) {
             mem_free((char *)(uintptr_t)result->logs[i].entries[j].data);
         }
+    }
+    recovery_logs_free(result);
+}
+
+bool recovery_is_settled(const struct consensus *consensus)
+{
+    for (uint32_t i = 0; consensus != NULL && i < consensus->count; i++) {
+        if (raft_is_suspect(consensus->replicas[i]->raft)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void recovery_stamp(struct io *io, bool is_settled, enum aof_sync sync, struct data_dir_meta *meta)
+{
+    bool is_lax = sync != AOF_SYNC_ALWAYS;
+    if (is_settled) {
+        io_machine_boot(io, meta->machine_boot);
+        meta->was_lax = is_lax;
+    } else {
+        meta->was_lax |= is_lax;
+    }
+}
+
+void recovery_logs_free(struct recovery_result *result)
+{
+    for (uint32_t i = 0; i < result->logs_count; i++) {
         mem_free(result->logs[i].entries);
     }
     mem_free(result->logs);

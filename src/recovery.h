@@ -42,13 +42,24 @@ struct recovery_result {
     struct replica_log *logs;    /* partitions, then the meta group; owned */
     uint32_t logs_count;         /* 0: not clustered */
     uint32_t suspects;           /* groups that may have lost something */
-    uint64_t clustered_sequence; /* for the meta file, before anything is appended: lower than it
-                                    was when the log had ended before it */
+    uint64_t clustered_sequence; /* for the meta file, before anything is appended: it is lower
+                                    than it was when the log had ended before it */
 };
 
 /* Fills the shard and opens its AOF.  < 0: cannot start; `error` says why in one line. */
 MUST_USE int recovery_run(struct io *io, struct log *log, const struct recovery_options *options,
                           struct shard *shard, struct recovery_result *out_result, char *error,
                           size_t error_size);
-/* Frees the logs.  with_entries: also the entries' bytes, which consensus_new takes over. */
-void recovery_free_logs(struct recovery_result *result, bool with_entries);
+/* Frees the logs, but for the entries' bytes, which consensus_new has taken over. */
+void recovery_logs_free(struct recovery_result *result);
+/* Frees the bytes as well: nobody took them. */
+void recovery_logs_drop(struct recovery_result *result);
+
+/* True when no replica is suspect (any more); NULL: a lone node. */
+bool recovery_is_settled(const struct consensus *consensus);
+/* Notes in the meta file's contents on which machine, and how, this process writes the log; the
+ * next recovery asks for it.  Called at start (is_settled: no suspects), and before every later
+ * write of the meta file (is_settled: recovery_is_settled): as long as a replica is suspect the old
+ * notes stay, so that a crash does not make it look sound.  For the same reason a stop may only be
+ * called clean when the node is settled. */
+void recovery_stamp(struct io *io, bool is_settled, enum aof_sync sync, struct data_dir_meta *meta);

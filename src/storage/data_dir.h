@@ -41,7 +41,7 @@ struct data_dir_meta {
     bool is_clustered;           /* every group's log is Raft's */
     uint64_t clustered_sequence; /* log records below it are committed: a quorum of one wrote them;
                                     0: a newcomer's, which was never alone */
-    char machine_boot[DATA_DIR_BOOT_MAX]; /* io_machine_boot at the last start; NUL-terminated */
+    char machine_boot[DATA_DIR_BOOT_MAX]; /* io_machine_boot (recovery_stamp); NUL-terminated */
     uint32_t members_size;                /* 0: none */
     char members[DATA_DIR_MEMBERS_BYTES_MAX];
 };
