@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "cluster/confchange.h"
 #include "forward.h"
 #include "io/io.h"
@@ -220,7 +221,7 @@ static void append_hard_state(struct consensus *consensus, struct replica *repli
     uint64_t hint = commit < durable ? commit : durable;
     struct hard_state state = {
         .term = raft_term(replica->raft),
-        .voted_for = raft_voted_for(replica->raft),
+        .voted_for = MUTANT(MUT_VOTE_NOT_WRITTEN) ? 0 : raft_voted_for(replica->raft),
         .commit = hint,
     };
     struct aof *aof = consensus->shard->aof;
@@ -742,7 +743,8 @@ static void sweep_queue(struct consensus *consensus, struct pending_queue *queue
             return;
         }
         queue->head++;
-        answer_pending(consensus, &pending, pending.kind == PENDING_READ ? no_read : unknown);
+        bool is_sure = pending.kind == PENDING_READ || MUTANT(MUT_TIMEOUT_IS_DEFINITE);
+        answer_pending(consensus, &pending, is_sure ? no_read : unknown);
     }
 }
 

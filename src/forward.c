@@ -28,6 +28,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "consensus.h"
 #include "log.h"
 #include "network/reply_check.h"
@@ -270,6 +271,9 @@ static struct kept *kept_find(const struct forward *forward, uint64_t id)
     uint64_t slot = id & (SLOTS_MAX - 1);
     struct kept *kept = slot < forward->slots_count ? forward->slots[slot] : NULL;
     bool is_one = kept != NULL && kept->id != 0 && id >= kept->first_id && id <= kept->id;
+    if (MUTANT(MUT_REPLY_CROSSED) && is_one && slot > 0 && forward->slots[slot - 1]->id != 0) {
+        return forward->slots[slot - 1];
+    }
     return is_one ? kept : NULL;
 }
 
@@ -709,7 +713,7 @@ static void kept_expire(struct forward *forward, struct kept *kept)
         (void)snprintf(where, sizeof(where), "partition %u", kept->group->number);
     }
     char message[160];
-    if (kept->is_write && kept->doubts > 0) {
+    if (kept->is_write && kept->doubts > 0 && !MUTANT(MUT_DOUBT_IS_DEFINITE)) {
         (void)snprintf(message, sizeof(message),
                        "UNKNOWN the leader of %s did not answer in time; the write may or may not "
                        "take effect",

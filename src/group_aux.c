@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/endian.h"
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "cluster/confchange.h"
 
 enum { AUX_FORMAT = 1, AUX_HEADER_BYTES = 3 };
@@ -26,7 +27,8 @@ void group_aux_encode(const struct raft_config *config, const struct sessions *s
     to[0] = AUX_FORMAT;
     store_u16(to + 1, (uint16_t)size);
     out->size += AUX_HEADER_BYTES + size;
-    sessions_encode(sessions, out);
+    struct sessions none = { 0 };
+    sessions_encode(MUTANT(MUT_SNAPSHOT_WITHOUT_SESSIONS) ? &none : sessions, out);
 }
 
 bool group_aux_decode(struct slice bytes, struct raft_config *out_config, struct sessions *sessions)

@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "node.h"
 
 const char route_crossslot[] = "CROSSSLOT Keys in request don't hash to the same slot";
@@ -253,7 +254,7 @@ void route_read(struct pipeline *pipeline, struct staged *staged)
     uint32_t first = 0, last = 0, step = 0;
     bool is_local = (command->flags & COMMAND_KEYSPACE) != 0 ||
                     !command_keys(command, staged->argc, &first, &last, &step) ||
-                    level_of(pipeline, staged) == CONSISTENCY_ANY;
+                    level_of(pipeline, staged) == CONSISTENCY_ANY || MUTANT(MUT_READ_LOCAL);
     if (is_local) {
         pipeline_read_now(pipeline, staged);
         return;

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "cluster/confchange.h"
 #include "log.h"
 #include "storage/entry.h"
@@ -488,7 +489,7 @@ uint32_t recovery_member_finish(struct recovery_member *member,
         bool suspect = is_suspect(log, verdict);
         uint64_t last = last_index(log);
         logs[i] = replica_log_of(log);
-        logs[i].boot.is_suspect = suspect;
+        logs[i].boot.is_suspect = suspect && !MUTANT(MUT_SUSPECT_FORGOTTEN);
         suspects += suspect ? 1 : 0;
         if (i + 1 < member->count) {
             place_group(&member->shard->groups[i], log, last, verdict->next_sequence);

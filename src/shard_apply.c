@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/varint.h"
 #include "cluster/confchange.h"
 #include "consensus.h"
@@ -88,7 +89,8 @@ static void run_waiting_reads(struct shard *shard, struct replica *replica);
 /* Stages a replica's committed entries; returns how many lie in the stages now. */
 static uint32_t stage_replica(struct shard *shard, struct replica *replica, uint32_t count)
 {
-    uint64_t end = replica->commit_index;
+    uint64_t end =
+        MUTANT(MUT_APPLY_UNCOMMITTED) ? raft_last_index(replica->raft) : replica->commit_index;
     if (end > replica->applied + APPLY_ROUND_MAX) {
         end = replica->applied + APPLY_ROUND_MAX;
     }
@@ -159,7 +161,7 @@ static void run_command(struct shard *shard, const struct shard_stage *stage, st
         .argc = stage->decoded.argc,
         .reply = reply,
         .keyspace = &shard->keyspace,
-        .now_ms = stage->entry.time_ms,
+        .now_ms = MUTANT(MUT_LOCAL_TIME) ? shard->now_ms : stage->entry.time_ms,
         .version = stage->entry.index,
         .seed = stage->entry.seed,
         .first_key_hash = stage->hash,
@@ -219,7 +221,8 @@ static bool apply_write(struct shard *shard, const struct shard_stage *stage,
 {
     const struct command *command =
         stage->entry.kind == ENTRY_COMMAND ? stage->decoded.command : NULL;
-    if (UNLIKELY((stage->entry.flags & ENTRY_HAS_ORIGIN) != 0)) {
+    bool has_origin = (stage->entry.flags & ENTRY_HAS_ORIGIN) != 0;
+    if (UNLIKELY(has_origin && !MUTANT(MUT_RETRY_TWICE))) {
         return apply_once(shard, stage, asker, command);
     }
     struct reply *reply = answer_begin(&shard->answers, asker);
@@ -329,7 +332,7 @@ static void run_waiting_reads(struct shard *shard, struct replica *replica)
 {
     settle(shard, replica, /* term= */ 0);
     const struct pending *front = NULL;
-    while (replica->applied >= replica->read_index &&
+    while ((replica->applied >= replica->read_index || MUTANT(MUT_READ_BEFORE_APPLIED)) &&
            (front = pending_front(&replica->reads, replica->confirmed_read_id)) != NULL) {
         struct late_request *late = front->read;
         replica->reads.head++;

@@ -21,6 +21,7 @@
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "io/io.h"
 #include "storage/aof_segments.h"
 #include "storage/aof_settle.h"
@@ -390,7 +391,7 @@ static void flight_start(struct aof *aof, uint64_t now_ns)
     batch->sync = aof->sync == AOF_SYNC_ALWAYS;
     aof->write_op = (struct io_file_op){
         .kind = IO_FILE_WRITE,
-        .flags = batch->sync ? IO_FILE_THEN_SYNC : 0,
+        .flags = batch->sync && !MUTANT(MUT_ACK_BEFORE_FSYNC) ? IO_FILE_THEN_SYNC : 0,
         .file = current->file,
         .data = batch->bytes.data,
         .size = size + AOF_TERMINATOR_BYTES,
@@ -617,8 +618,7 @@ bool aof_durable_next(struct aof *aof, struct aof_record *out_record)
 uint64_t aof_durable_take(struct aof *aof)
 {
     const struct batch *batch = batch_flying(aof);
-    if (aof->flight != FLIGHT_DURABLE || aof_failure(aof) != 0 ||
-        aof->taken == batch->bytes.size) {
+    if (aof->flight != FLIGHT_DURABLE || aof_failure(aof) != 0 || aof->taken == batch->bytes.size) {
         return 0;
     }
     aof->taken = batch->bytes.size;
