@@ -4,8 +4,12 @@
 #include "snapshots.h"
 
 #include "base/assert.h"
+#include "consensus.h"
+#include "group_aux.h"
 #include "io/io.h"
 #include "log.h"
+#include "members.h"
+#include "recovery.h"
 
 #include <errno.h>
 
@@ -15,8 +19,11 @@ enum {
 };
 
 static void round_finish(struct snapshots *snapshots);
+static void release_step(struct snapshots *snapshots);
 static void group_begin_next(struct snapshots *snapshots);
 static void group_write(struct snapshots *snapshots);
+static void view_begin(struct snapshots *snapshots, const struct group *group);
+static uint64_t first_unapplied(const struct shard *shard, const struct replica *replica);
 static void group_end(struct snapshots *snapshots);
 
 void snapshots_init(struct snapshots *snapshots, struct shard *shard, struct log *log,
@@ -41,6 +48,7 @@ void snapshots_deinit(struct snapshots *snapshots)
     if (snapshots->view != NULL) {
         kv_view_end(snapshots->view);
     }
+    buffer_free(&snapshots->aux);
 }
 
 int snapshots_start(struct snapshots *snapshots)
@@ -96,6 +104,9 @@ static bool is_due(const struct snapshots *snapshots)
 
 void snapshots_step(struct snapshots *snapshots)
 {
+    if (snapshots->release != RELEASE_NONE) {
+        release_step(snapshots);
+    }
     if (!snapshots->is_running) {
         if (!is_due(snapshots)) {
             return;
@@ -153,6 +164,9 @@ static bool group_needs_file(struct snapshots *snapshots, uint32_t number)
     if (group->is_damaged || group->last_index == 0) {
         return false;
     }
+    if (shard->consensus != NULL) {
+        return group->applied != group->snapshot_index;
+    }
     return group->applied != group->snapshot_index || group->needed_sequence != UINT64_MAX;
 }
 
@@ -176,16 +190,50 @@ static void group_begin_next(struct snapshots *snapshots)
         return; /* begun when the empty entry has been applied */
     }
     snapshots->group = snapshots->next_group++;
-    struct snapshot_meta meta = {
+    view_begin(snapshots, shard->groups + snapshots->group);
+}
+
+/* Opens the view, and notes what it shows.  Of a replicated group `term` and `last_time_ms` belong
+ * to its newest entry, which may not be applied. */
+static void view_begin(struct snapshots *snapshots, const struct group *group)
+{
+    const struct shard *shard = snapshots->shard;
+    struct raft_config config = { .members_count = 0 };
+    snapshots->meta = (struct snapshot_meta){
         .identity = snapshots->identity,
         .group = snapshots->group,
         .index = group->applied,
         .term = group->term,
         .time_ms = group->last_time_ms,
     };
-    snapshots->meta = meta;
+    snapshots->view_sequence = snapshots->view_covers = shard->applied_sequence;
+    if (shard->consensus != NULL) {
+        const struct replica *replica = consensus_replica(shard->consensus, snapshots->group);
+        ASSERT(replica->applied == group->applied);
+        config = replica->applied_config;
+        snapshots->meta.term = replica->applied_term;
+        snapshots->meta.time_ms = replica->last_time_ms;
+        snapshots->view_sequence = shard->proposed_sequence;
+        snapshots->view_covers = first_unapplied(shard, replica) - 1;
+    }
+    snapshots->aux.size = 0;
+    group_aux_encode(&config, &shard->sessions[snapshots->group], &snapshots->aux);
     snapshots->view = kv_view_begin(shard->keyspace.partitions[snapshots->group]);
-    snapshots->view_sequence = shard->applied_sequence;
+}
+
+/* The first record that holds, or will hold, what a replica has not applied yet. */
+static uint64_t first_unapplied(const struct shard *shard, const struct replica *replica)
+{
+    uint64_t next = replica->applied + 1;
+    if (next >= replica->queued_first) {
+        return shard->proposed_sequence + 1;
+    }
+    uint64_t sequence = shard_sequence_of(shard, replica->group, next);
+    if (sequence != 0) {
+        return sequence;
+    }
+    /* An earlier process wrote it. */
+    return replica->group == GROUP_META ? 0 : shard->groups[replica->group].snapshot_sequence + 1;
 }
 
 /* The file may not get ahead of the log: after a power loss this partition would show writes that
@@ -196,6 +244,7 @@ static void group_write(struct snapshots *snapshots)
         aof_sync_soon(snapshots->shard->aof);
         return;
     }
+    snapshots->meta.aux = buffer_slice(&snapshots->aux);
     snapshot_writer_begin(snapshots->writer, &snapshots->meta, snapshots->view);
 }
 
@@ -223,10 +272,21 @@ static void group_end(struct snapshots *snapshots)
     }
     group->snapshot_index_before = group->snapshot_index;
     group->snapshot_index = meta.index;
-    group->snapshot_sequence = snapshots->view_sequence;
+    group->snapshot_sequence = snapshots->view_covers;
 }
 
-/* ── the round ───────────────────────────────────────────────────────────────────────────────── */
+/* ── the log in front of the snapshots ───────────────────────────────────────────────────────── */
+
+/* The least of `sequence` and what the partitions' snapshots need. */
+static uint64_t needed_by_groups(const struct shard *shard, uint64_t sequence)
+{
+    for (uint32_t i = 0; i < shard->keyspace.count; i++) {
+        if (shard->groups[i].needed_sequence < sequence) {
+            sequence = shard->groups[i].needed_sequence;
+        }
+    }
+    return sequence;
+}
 
 static void release_log(struct snapshots *snapshots)
 {
@@ -234,14 +294,76 @@ static void release_log(struct snapshots *snapshots)
     if (shard->damaged_count > 0) {
         return; /* what is left of the log shows the damage to the next start */
     }
-    uint64_t needed = shard->applied_sequence + 1;
+    if (shard->consensus != NULL) {
+        snapshots->release = RELEASE_MEMBERS;
+        release_step(snapshots);
+        return;
+    }
+    aof_release(shard->aof, needed_by_groups(shard, shard->applied_sequence + 1));
+}
+
+/* A group whose newest snapshot holds all that is applied does without the one before: what it
+ * might still lack its peers have. */
+static void settle_needed(struct shard *shard)
+{
     for (uint32_t i = 0; i < shard->keyspace.count; i++) {
-        if (shard->groups[i].needed_sequence < needed) {
-            needed = shard->groups[i].needed_sequence;
+        struct group *group = &shard->groups[i];
+        const struct replica *replica = consensus_replica(shard->consensus, i);
+        ASSERT(group->applied == replica->applied);
+        if (group->applied == group->snapshot_index) {
+            uint64_t first = first_unapplied(shard, replica);
+            group->needed_sequence = first <= shard->proposed_sequence ? first : UINT64_MAX;
         }
     }
-    aof_release(shard->aof, needed);
 }
+
+static bool members_are_written(const struct snapshots *snapshots)
+{
+    return snapshots->members_index == snapshots->shard->consensus->members->index;
+}
+
+bool snapshots_wants_members(const struct snapshots *snapshots)
+{
+    return snapshots->release == RELEASE_MEMBERS && !members_are_written(snapshots);
+}
+
+void snapshots_members_written(struct snapshots *snapshots, uint64_t index)
+{
+    snapshots->members_index = index;
+}
+
+static void release_begin(struct snapshots *snapshots)
+{
+    struct shard *shard = snapshots->shard;
+    struct consensus *consensus = shard->consensus;
+    settle_needed(shard);
+    uint64_t needed = first_unapplied(shard, consensus_replica(consensus, GROUP_META));
+    needed = needed_by_groups(shard, needed);
+    snapshots->release_sequence = needed;
+    snapshots->release_synced = consensus_rewrite_hard_states(consensus, needed);
+    snapshots->release = RELEASE_SYNC;
+}
+
+/* Once there is no suspect, there is none any more in this process. */
+static void release_step(struct snapshots *snapshots)
+{
+    struct aof *aof = snapshots->shard->aof;
+    if (snapshots->release == RELEASE_MEMBERS) {
+        if (!members_are_written(snapshots) || !recovery_is_settled(snapshots->shard->consensus)) {
+            return;
+        }
+        release_begin(snapshots);
+    }
+    if (aof_stats(aof).synced_sequence <= snapshots->release_synced) {
+        aof_sync_soon(aof);
+        return;
+    }
+    snapshots->release = RELEASE_NONE;
+    aof_release(aof, snapshots->release_sequence);
+    snapshots->log_bytes_at_round = aof_stats(aof).log_bytes;
+}
+
+/* ── the round ───────────────────────────────────────────────────────────────────────────────── */
 
 static void round_finish(struct snapshots *snapshots)
 {

@@ -5,6 +5,17 @@
  * another, while writes go on (storage/snapshot.h).  A round starts by command, or by itself when
  * the log has grown by `snapshot-log-size` since the last one.  After each round the log is
  * released up to where the older of the two generations of every partition still needs it.
+ *
+ * A member's log holds more than entries, so it is released in steps:
+ *
+ *   members      the meta file must hold the list as of the last entry applied (it is the meta
+ *                group's snapshot): snapshots_wants_members asks the node to write it
+ *   hard states  those older than what is released are written again ...
+ *   sync         ... and are durable,
+ *   release      before the log in front of them goes
+ *
+ * As long as a replica is suspect (recovery_member.h) nothing is released: the log shows the next
+ * start what this one has seen.
  */
 #pragma once
 
@@ -12,6 +23,8 @@
 #include "storage/snapshot.h"
 
 struct log;
+
+enum snapshots_release { RELEASE_NONE, RELEASE_MEMBERS, RELEASE_SYNC };
 
 struct snapshots {
     struct io *io;
@@ -25,9 +38,16 @@ struct snapshots {
     uint32_t group;            /* being written */
     struct kv_view *view;      /* of `group`; NULL between groups */
     struct snapshot_meta meta; /* of the view */
-    uint64_t view_sequence;    /* the log position the view shows */
+    struct buffer aux;         /* of the view: configuration and sessions */
+    uint64_t view_sequence;    /* what the view shows was logged up to here */
+    uint64_t view_covers;      /* the group's records up to here are in the view, or void */
     uint64_t rounds_begun, rounds_done;
     uint64_t round_started_ns, round_started_ms;
+    /* A member's release of the log that is under way. */
+    enum snapshots_release release;
+    uint64_t release_sequence;   /* the log before it goes ... */
+    uint64_t release_synced;     /* ... when everything up to here is synced */
+    uint64_t members_index;      /* the meta file holds the members as of this entry */
     uint64_t log_bytes_at_round; /* of the log, when the last round began */
     uint64_t retry_at_ms;        /* after a failure: not before this */
     /* results */
@@ -52,3 +72,7 @@ bool snapshots_has_work(const struct snapshots *snapshots);
 uint64_t snapshots_round(const struct snapshots *snapshots);
 bool snapshots_round_done(const struct snapshots *snapshots, uint64_t round);
 bool snapshots_last_ok(const struct snapshots *snapshots);
+/* Member: the log cannot be released before the meta file holds the list of members as it is; then
+ * tell it so. */
+bool snapshots_wants_members(const struct snapshots *snapshots);
+void snapshots_members_written(struct snapshots *snapshots, uint64_t index);
