@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "consensus.h"
+#include "coordinator.h"
 #include "forward.h"
 #include "io/io.h"
 #include "join.h"
@@ -235,7 +236,8 @@ static bool stop_is_complete(struct node *node)
     if (node->stop_waits_snapshot && node->snapshots.is_running) {
         return false;
     }
-    bool is_idle = !shard_is_busy(&node->shard) && !server_has_work(node->server);
+    bool is_idle = !shard_is_busy(&node->shard) && !server_has_work(node->server) &&
+                   (node->consensus == NULL || coordinator_may_stop(node));
     return is_idle || io_clock_ns(node->io) >= node->stop_deadline_ns;
 }
 

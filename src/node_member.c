@@ -25,6 +25,9 @@ enum { NS_PER_MS = 1000000 };
 
 static void on_raft_event(struct node *node, const struct peer_event *event)
 {
+    if (coordinator_on_peer_event(node, event)) {
+        return;
+    }
     if (event->is_outgoing) {
         if (event->kind != PEER_EVENT_FRAME) {
             log_event(node->log, LOG_INFO,
@@ -99,6 +102,8 @@ void member_step(struct node *node)
     struct consensus *consensus = node->consensus;
     if (node->peers != NULL) {
         member_on_peer_events(node); /* of links that ended at the last tick or flush */
+        join_step(node);
+        consensus = node->consensus; /* it may have begun just now */
     }
     if (consensus == NULL) {
         return;
