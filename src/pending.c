@@ -61,7 +61,8 @@ void pending_push(struct pending_queue *queue, const struct pending *pending)
         pending_grow(queue);
     }
     if (queue->tail != queue->head) {
-        ASSERT(pending_at(queue, queue->tail - 1)->position <= item.position);
+        const struct pending *last = pending_at(queue, queue->tail - 1);
+        ASSERT(last->term < item.term || last->position <= item.position);
     }
     *pending_at(queue, queue->tail++) = item;
 }
@@ -80,6 +81,7 @@ static void pending_drop(struct pending *pending)
         break;
     case PENDING_WRITE:
         answer_drop(&pending->asker);
+        mem_free(pending->typed);
         break;
     }
 }

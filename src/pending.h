@@ -3,7 +3,8 @@
  * answers behind them.
  *
  * A queue in order of position.  On a lone node there is one, by sequence number of the AOF; a
- * replicated group has one of its own, by log index.
+ * replicated group has one of its own, by log index.  There what waits for an older term stands in
+ * front, even for a higher index: that entry was overwritten, and will never be applied.
  */
 #pragma once
 
