@@ -428,6 +428,23 @@ TEST(crash_after_n_operations)
 
 /* ── the disk's other faults ─────────────────────────────────────────────────────────────────── */
 
+TEST(a_planned_crash_can_be_called_off)
+{
+    struct sim_options options = sim_options_calm();
+    struct sim_world *world = sim_world_new(1, &options);
+    struct sim_node *node = sim_node_new(world, "n1");
+    struct io *io = sim_node_boot(node);
+    sim_node_crash_after(node, 3, /* power_loss= */ true);
+    int file = file_open(io, "f", IO_FILE_RDWR | IO_FILE_CREATE);
+    sim_node_crash_after(node, 0, /* power_loss= */ true);
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQ(file_sync(io, file), 0);
+    }
+    CHECK(sim_node_is_up(node));
+    io_free(io);
+    sim_world_free(world);
+}
+
 TEST(a_full_disk)
 {
     struct sim_options options = sim_options_calm();
