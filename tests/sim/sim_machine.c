@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "invariants/checks.h"
+#include "io/io.h"
 #include "log.h"
 #include "sim.h"
 
@@ -181,6 +182,7 @@ void sim_machine_start(struct sim_machine *machine)
                      sim_node_name(machine->machine));
         }
         checks_on_start(machine);
+        io_wake(machine->io); /* its loop runs at once */
         machine->lost_power = false;
         return;
     }
