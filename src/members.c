@@ -23,6 +23,10 @@ enum {
     MEMBERS_HEADER_BYTES = 1 + 3 * 8 + 2,
 };
 
+_Static_assert(MEMBERS_HEADER_BYTES + RAFT_CONFIG_BYTES_MAX + 1 + MEMBERS_MAX * MEMBER_BYTES_MAX <=
+                   MEMBERS_BYTES_MAX,
+               "a full list keeps its bound");
+
 /* Fixed for ever: every node of a cluster must compute the same numbers and targets. */
 static const uint64_t NUMBER_SEED = UINT64_C(0x6d656d6265727331);
 static const uint64_t WEIGHT_SEED = UINT64_C(0x72656e64657a7631);

@@ -20,7 +20,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MEMBERS_MAX = RAFT_PEERS_MAX, MEMBER_TEXT_MAX = 64 };
+enum {
+    MEMBERS_MAX = RAFT_PEERS_MAX,
+    MEMBER_TEXT_MAX = 64,
+    MEMBERS_BYTES_MAX = 4096, /* of the whole list, encoded */
+};
 
 struct member {
     char id[MEMBER_TEXT_MAX];   /* --node-id; NUL-terminated, as the other texts */

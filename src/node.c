@@ -12,6 +12,7 @@
 #include "join.h"
 #include "log.h"
 #include "network/peers.h"
+#include "recovery.h"
 #include "transfer.h"
 
 #include <errno.h>
@@ -123,7 +124,7 @@ static uint64_t next_deadline_ns(const struct node *node)
 
 uint16_t node_port(const struct node *node)
 {
-    return server_port(node->server);
+    return node->server != NULL ? server_port(node->server) : 0;
 }
 
 /* ── housekeeping ────────────────────────────────────────────────────────────────────────────── */
@@ -180,7 +181,7 @@ static void note_segment(struct node *node)
         return;
     }
     node->meta.aof_segment = segment;
-    int written = data_dir_write(node->data_dir, &node->meta);
+    int written = node_meta_write(node);
     if (written == 0) {
         node->segment_recorded = segment;
     } else {
@@ -227,7 +228,9 @@ void node_stop(struct node *node)
     }
     node->is_stopping = true;
     node->stop_deadline_ns = io_clock_ns(node->io) + (uint64_t)STOP_WAIT_MS * NS_PER_MS;
-    server_stop_accepting(node->server);
+    if (node->server != NULL) { /* none yet while joining */
+        server_stop_accepting(node->server);
+    }
     log_event(node->log, LOG_INFO, "stopping");
 }
 
@@ -274,9 +277,11 @@ void node_deinit(struct node *node)
         if (node->shard.aof != NULL) {
             bool was_failed = aof_failure(node->shard.aof) != 0;
             node->meta.aof_segment = aof_stats(node->shard.aof).segment_number;
-            is_clean = aof_close(node->shard.aof) == 0 && !was_failed && node->is_stopping;
+            is_clean = aof_close(node->shard.aof) == 0 && !was_failed && node->is_stopping &&
+                       recovery_is_settled(node->consensus);
         }
         if (was_member) {
+            coordinator_free(node->coordinator);
             forward_free(node->forward);
             transfers_free(node->transfers);
             consensus_free(node->consensus);

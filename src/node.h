@@ -30,8 +30,10 @@ struct coordinator;
 struct forward;
 struct io;
 struct join;
+struct join_welcome;
 struct log;
 struct peers;
+struct replica_log;
 struct transfers;
 
 /* Rates, sampled by housekeeping. */
@@ -60,6 +62,7 @@ struct node {
     struct consensus *consensus;
     struct forward *forward;
     struct transfers *transfers;
+    struct coordinator *coordinator;
     struct join *join;     /* asks to join, or takes in those who ask */
     uint64_t members_seen; /* the epoch that peers and meta file know */
     struct node_rates rates;
@@ -101,5 +104,27 @@ bool member_has_work(const struct node *node);
 uint64_t member_deadline_ns(const struct node *node);
 /* node.c, for node_start.c. */
 void node_sample_memory(struct node *node);
+/* node_start.c: recovers, starts what a member needs, and listens for clients. */
+MUST_USE int node_serve(struct node *node, char *error, size_t error_size);
+/* node_cluster.c.  This node as the list of members shows it, now. */
+void cluster_self(const struct node *node, struct member *out);
+/* Opens the cluster port: node->peers and node->join; both stay NULL where a lone node does without
+ * it. */
+MUST_USE int cluster_listen(struct node *node, char *error, size_t error_size);
+/* Unless its operator says otherwise, a member acknowledges what is on disk. */
+void cluster_choose_sync(struct node *node);
+/* Raft and all it needs, over what recovery found (or a lone node has): `count` replicas. */
+void cluster_start(struct node *node, const struct replica_log *logs, uint32_t count);
+/* Tells other nodes what has become of us: addresses, cluster. */
+void cluster_say_hello(struct node *node);
+/* A lone node becomes the first member of a cluster; requires !shard_is_busy and a data directory.
+ * < 0: the disk failed, nothing has changed. */
+MUST_USE int node_cluster_begin(struct node *node);
+/* A newcomer is welcome: it takes over the cluster's identity and serves.  < 0: it cannot. */
+MUST_USE int node_joined(struct node *node, const struct join_welcome *welcome);
+/* The list has changed: links follow. */
+void node_members_changed(struct node *node);
+/* Writes the meta file, with the list as it stands.  Whoever writes it does so here. */
+MUST_USE int node_meta_write(struct node *node);
 /* host.c: fills in node->host. */
 void host_init(struct node *node);

@@ -1,0 +1,470 @@
+/*
+ * coordinator.c — see coordinator.h.  Order: life and state of nodes, the step, configurations,
+ * leadership, the list of members, moving leadership by hand.
+ *
+ * Times are raft's (consensus->now_ms).
+ */
+#include "coordinator.h"
+
+#include "base/assert.h"
+#include "base/endian.h"
+#include "base/mem.h"
+#include "cluster/confchange.h"
+#include "consensus.h"
+#include "log.h"
+#include "network/peers.h"
+#include "node.h"
+#include "recovery.h"
+#include "replica.h"
+
+enum {
+    STEP_MS = 250,
+    DEAD_AFTER_MS = 5000,    /* SUSPECT until then */
+    SETTLED_MS = 3000,       /* a node that has just come back leads nothing yet */
+    META_RETRY_MS = 1000,    /* the meta file could not be written */
+    HANDOVERS_PER_STEP = 16, /* each stops a group's writes for a round trip */
+    HANDOVER_AGAIN_MS = 5000,
+    READY_ENTRIES = 1000, /* a learner that lacks no more than that has caught up */
+    CLOSE_ENTRIES = 100,  /* who takes over should lack less than that */
+    STAY_MS = 60000,      /* after FAILOVER leadership stays where it was put */
+    STAY_MS_MAX = 600000,
+    STOP_WAIT_MS = 1500, /* a clean stop waits so long for others to take over */
+};
+
+/* What is known of another node. */
+struct node_watch {
+    uint64_t number;
+    enum node_state state;
+    uint64_t heard_ms; /* last */
+    uint64_t alive_since_ms;
+    struct peer_hello hello; /* its last one; node "": none yet */
+};
+
+struct coordinator {
+    struct node_watch watches[MEMBERS_MAX];
+    uint32_t watches_count;
+    uint64_t next_ms;
+    uint64_t stay_until_ms;
+    uint64_t written_index; /* of the list of members in the meta file */
+    uint64_t write_again_ms;
+    bool is_settled;  /* no replica is suspect, and the meta file knows */
+    uint32_t leading; /* groups led, as last logged */
+    uint64_t stop_began_ms;
+    uint32_t at; /* the replica whose leadership is looked at next */
+};
+
+static void watch_nodes(struct node *node);
+static void note_leading(struct node *node);
+static void config_step(struct node *node, struct replica *replica);
+static void leadership_step(struct node *node);
+static void addresses_step(struct node *node);
+
+/* ── life, and the state of nodes ────────────────────────────────────────────────────────────── */
+
+struct coordinator *coordinator_new(uint64_t written_index, bool is_settled)
+{
+    struct coordinator *coordinator = mem_zalloc(sizeof(*coordinator));
+    coordinator->written_index = written_index;
+    coordinator->is_settled = is_settled;
+    return coordinator;
+}
+
+void coordinator_free(struct coordinator *coordinator)
+{
+    mem_free(coordinator);
+}
+
+static struct node_watch *watch_of(const struct node *node, uint64_t number)
+{
+    struct coordinator *coordinator = node->coordinator;
+    for (uint32_t i = 0; coordinator != NULL && i < coordinator->watches_count; i++) {
+        if (coordinator->watches[i].number == number) {
+            return &coordinator->watches[i];
+        }
+    }
+    return NULL;
+}
+
+enum node_state coordinator_state(const struct node *node, uint64_t number)
+{
+    const struct node_watch *watch = watch_of(node, number);
+    bool is_self = number == members_number(node->meta.node_id);
+    return is_self ? NODE_ALIVE : watch != NULL ? watch->state : NODE_SUSPECT;
+}
+
+const char *coordinator_state_name(enum node_state state)
+{
+    static const char *const names[] = { "ALIVE", "SUSPECT", "DEAD" };
+    return names[state];
+}
+
+const char *coordinator_version(const struct node *node, uint64_t number)
+{
+    const struct node_watch *watch = watch_of(node, number);
+    return watch != NULL ? watch->hello.version : "";
+}
+
+/* One watch for each other member. */
+static void watches_follow(struct node *node)
+{
+    struct coordinator *coordinator = node->coordinator;
+    uint64_t now_ms = node->consensus->now_ms;
+    for (uint32_t i = coordinator->watches_count; i-- > 0;) {
+        if (members_find(&node->members, coordinator->watches[i].number) == NULL) {
+            coordinator->watches[i] = coordinator->watches[--coordinator->watches_count];
+        }
+    }
+    for (uint32_t i = 0; i < node->members.count; i++) {
+        uint64_t number = node->members.items[i].number;
+        bool is_other = number != node->consensus->options.node;
+        if (is_other && watch_of(node, number) == NULL &&
+            coordinator->watches_count < MEMBERS_MAX) {
+            coordinator->watches[coordinator->watches_count++] =
+                (struct node_watch){ .number = number, .state = NODE_SUSPECT, .heard_ms = now_ms };
+        }
+    }
+}
+
+static void watch_set(struct node *node, struct node_watch *watch, enum node_state state)
+{
+    static const char *const events[] = { "node_alive", "node_suspect", "node_dead" };
+    if (state == watch->state) {
+        return;
+    }
+    const struct member *member = members_find(&node->members, watch->number);
+    watch->state = state;
+    watch->alive_since_ms = node->consensus->now_ms;
+    log_event(node->log, state == NODE_ALIVE ? LOG_INFO : LOG_WARN, events[state],
+              LOG_STR("node", member != NULL ? member->id : "?"));
+}
+
+static void watch_nodes(struct node *node)
+{
+    struct coordinator *coordinator = node->coordinator;
+    uint64_t now_ms = node->consensus->now_ms;
+    bool is_up[MEMBERS_MAX] = { false };
+    struct peer_link_info info;
+    watches_follow(node);
+    for (uint32_t at = 0; peers_link_next(node->peers, &at, &info);) {
+        struct node_watch *watch = info.is_up ? watch_of(node, info.number) : NULL;
+        if (watch != NULL) {
+            is_up[watch - coordinator->watches] = true;
+            uint64_t heard_ms = info.heard_ms < now_ms ? now_ms - info.heard_ms : 0;
+            watch->heard_ms = heard_ms > watch->heard_ms ? heard_ms : watch->heard_ms;
+        }
+    }
+    for (uint32_t i = 0; i < coordinator->watches_count; i++) {
+        struct node_watch *watch = &coordinator->watches[i];
+        bool is_dead = now_ms >= watch->heard_ms + DEAD_AFTER_MS;
+        watch_set(node, watch, is_up[i] ? NODE_ALIVE : is_dead ? NODE_DEAD : NODE_SUSPECT);
+    }
+}
+
+bool coordinator_on_peer_event(struct node *node, const struct peer_event *event)
+{
+    struct node_watch *watch = watch_of(node, event->number);
+    if (event->kind == PEER_EVENT_UP && watch != NULL) {
+        watch->hello = *event->hello;
+    }
+    if (event->kind != PEER_EVENT_FRAME || event->frame_kind != PEER_FRAME_STAY) {
+        return false;
+    }
+    if (event->body.size == 4) {
+        uint32_t ms = load_u32(event->body.data);
+        ms = ms < STAY_MS_MAX ? ms : STAY_MS_MAX;
+        node->coordinator->stay_until_ms = node->consensus->now_ms + ms;
+    }
+    return true;
+}
+
+/* ── the step ────────────────────────────────────────────────────────────────────────────────── */
+
+/* The meta file is the meta group's snapshot: it holds what has been applied before the log that
+ * led there may go. */
+static void meta_follow(struct node *node)
+{
+    struct coordinator *coordinator = node->coordinator;
+    uint64_t now_ms = node->consensus->now_ms;
+    bool is_old = node->members.index != coordinator->written_index;
+    if (LIKELY(!is_old) || now_ms < coordinator->write_again_ms) {
+        return;
+    }
+    if (node_meta_write(node) == 0) {
+        coordinator->written_index = node->members.index;
+    } else {
+        coordinator->write_again_ms = now_ms + META_RETRY_MS;
+    }
+}
+
+/* A node whose suspect replicas have become whole says so to its next start. */
+static void settle(struct node *node)
+{
+    struct coordinator *coordinator = node->coordinator;
+    if (!coordinator->is_settled && recovery_is_settled(node->consensus)) {
+        coordinator->is_settled = node_meta_write(node) == 0;
+        log_event(node->log, LOG_INFO, "replicas_whole");
+    }
+}
+
+void coordinator_step(struct node *node)
+{
+    struct coordinator *coordinator = node->coordinator;
+    const struct consensus *consensus = node->consensus;
+    meta_follow(node);
+    if (LIKELY(consensus->now_ms < coordinator->next_ms)) {
+        return;
+    }
+    coordinator->next_ms = consensus->now_ms + STEP_MS;
+    watch_nodes(node);
+    note_leading(node);
+    settle(node);
+    if (node->is_stopping) {
+        return;
+    }
+    for (uint32_t i = 0; i < consensus->count; i++) {
+        if (replica_is_leader(consensus->replicas[i])) {
+            config_step(node, consensus->replicas[i]);
+        }
+    }
+    leadership_step(node);
+    addresses_step(node);
+}
+
+/* Hundreds of groups change their leader at once: one line says what has become of it. */
+static void note_leading(struct node *node)
+{
+    struct coordinator *coordinator = node->coordinator;
+    uint32_t leading = node->consensus->leaders_count;
+    if (leading != coordinator->leading) {
+        coordinator->leading = leading;
+        log_event(node->log, LOG_INFO, "leading", LOG_U64("groups", leading),
+                  LOG_U64("of", node->consensus->count));
+    }
+}
+
+/* ── configurations ──────────────────────────────────────────────────────────────────────────── */
+
+/* True when the peer answered lately and lacks no more entries than that. */
+static bool peer_is_close(const struct node *node, const struct replica *replica, uint64_t number,
+                          uint64_t entries)
+{
+    const struct consensus_options *options = &node->consensus->options;
+    uint64_t recent_ms = options->election_timeout_ms + 2 * (uint64_t)options->heartbeat_ms;
+    struct raft_peer_view view;
+    return raft_peer(replica->raft, number, &view) && view.answered_ms != 0 &&
+           view.answered_ms + recent_ms >= node->consensus->now_ms &&
+           view.match + entries >= raft_last_index(replica->raft);
+}
+
+static void config_step(struct node *node, struct replica *replica)
+{
+    uint64_t at = 0;
+    const struct raft_config *current = raft_config(replica->raft, &at);
+    struct raft_config target;
+    struct raft_config next;
+    bool is_ready[RAFT_PEERS_MAX] = { false };
+    if (raft_config_is_joint(current)) {
+        return; /* the leader leaves it by itself */
+    }
+    members_target(&node->members, replica->group, node->config->replication_factor, current,
+                   &target);
+    if (raft_config_equal(current, &target)) {
+        return;
+    }
+    for (uint32_t i = 0; i < current->members_count; i++) {
+        uint64_t number = current->members[i].node;
+        struct raft_peer_view view;
+        /* Who has the configuration's own entry has been heard of since it belongs to the group. */
+        is_ready[i] = peer_is_close(node, replica, number, READY_ENTRIES) &&
+                      raft_peer(replica->raft, number, &view) && view.match >= at;
+    }
+    if (members_step(current, &target, is_ready, &next)) {
+        enum raft_result result = consensus_change(node->consensus, replica, &next);
+        if (result != RAFT_OK && result != RAFT_CONFIG_PENDING) {
+            log_event(node->log, LOG_DEBUG, "config_change_refused",
+                      LOG_U64("group", replica->group), LOG_U64("result", result));
+        }
+    }
+}
+
+/* ── leadership ──────────────────────────────────────────────────────────────────────────────── */
+
+static bool hand_over(struct node *node, struct replica *replica, uint64_t target)
+{
+    enum raft_result result = consensus_transfer(node->consensus, replica, target);
+    if (result == RAFT_OK) {
+        replica->transfer_until_ms = node->consensus->now_ms + HANDOVER_AGAIN_MS;
+    }
+    return result == RAFT_OK;
+}
+
+/* Who should lead the group and could do so right now; 0: this node, or nobody better. */
+static uint64_t home_of(const struct node *node, const struct replica *replica)
+{
+    uint64_t at = 0;
+    uint64_t now_ms = node->consensus->now_ms;
+    const struct raft_config *config = raft_config(replica->raft, &at);
+    bool may_move = replica_is_leader(replica) && now_ms >= replica->transfer_until_ms &&
+                    !raft_config_is_joint(config);
+    uint64_t home = may_move ? members_home(config, replica->group) : 0;
+    const struct node_watch *watch = watch_of(node, home);
+    bool is_settled =
+        watch != NULL && watch->state == NODE_ALIVE && now_ms >= watch->alive_since_ms + SETTLED_MS;
+    return is_settled && peer_is_close(node, replica, home, CLOSE_ENTRIES) ? home : 0;
+}
+
+static void leadership_step(struct node *node)
+{
+    struct coordinator *coordinator = node->coordinator;
+    const struct consensus *consensus = node->consensus;
+    uint32_t budget = HANDOVERS_PER_STEP;
+    if (consensus->now_ms < coordinator->stay_until_ms) {
+        return;
+    }
+    for (uint32_t i = 0; i < consensus->count && budget > 0; i++) {
+        coordinator->at = (coordinator->at + 1) % consensus->count;
+        struct replica *replica = consensus->replicas[coordinator->at];
+        uint64_t home = home_of(node, replica);
+        if (home != 0 && hand_over(node, replica, home)) {
+            budget--;
+        }
+    }
+}
+
+/* ── the list of members ─────────────────────────────────────────────────────────────────────── */
+
+static bool is_elsewhere(const struct member *a, const struct member *b)
+{
+    return a->port != b->port || a->cluster_port != b->cluster_port ||
+           strcmp(a->host, b->host) != 0 || strcmp(a->zone, b->zone) != 0;
+}
+
+/* What the node says of itself now; false when it has said nothing. */
+static bool member_now(const struct node *node, const struct member *listed, struct member *out)
+{
+    if (listed->number == node->consensus->options.node) {
+        cluster_self(node, out);
+        return out->incarnation == listed->incarnation;
+    }
+    const struct node_watch *watch = watch_of(node, listed->number);
+    if (watch == NULL || watch->hello.node[0] == '\0' || watch->hello.host[0] == '\0' ||
+        watch->hello.incarnation != listed->incarnation) {
+        return false;
+    }
+    *out = *listed;
+    memcpy(out->host, watch->hello.host, sizeof(out->host));
+    memcpy(out->zone, watch->hello.zone, sizeof(out->zone));
+    out->port = watch->hello.port;
+    out->cluster_port = watch->hello.cluster_port;
+    return true;
+}
+
+/* A node that was started with another address or port: the list follows. */
+static void addresses_step(struct node *node)
+{
+    if (!replica_is_leader(consensus_replica(node->consensus, GROUP_META))) {
+        return;
+    }
+    for (uint32_t i = 0; i < node->members.count; i++) {
+        struct member now;
+        const struct member *listed = &node->members.items[i];
+        if (!member_now(node, listed, &now) || !is_elsewhere(listed, &now)) {
+            continue;
+        }
+        struct buffer body = { 0 };
+        members_change_encode(MEMBER_UPDATE, &now, &body);
+        bool is_proposed =
+            shard_propose_entry(&node->shard, GROUP_META, ENTRY_META, buffer_slice(&body));
+        buffer_free(&body);
+        if (is_proposed) {
+            return; /* one at a time: the list shows it before the next step */
+        }
+    }
+}
+
+/* ── by hand ─────────────────────────────────────────────────────────────────────────────────── */
+
+/* Asks the others to leave leadership where it is for a while, and does so itself. */
+static void stay(struct node *node, uint32_t ms)
+{
+    node->coordinator->stay_until_ms = node->consensus->now_ms + ms;
+    for (uint32_t i = 0; i < node->members.count; i++) {
+        uint64_t link = peers_link(node->peers, node->members.items[i].number, PEER_RAFT);
+        char *to = link != 0 ? peers_frame_begin(node->peers, link, PEER_FRAME_STAY, 4) : NULL;
+        if (to != NULL) {
+            store_u32(to, ms);
+            peers_frame_end(node->peers, link, 4);
+        }
+    }
+}
+
+/* The voter that lacks least of the log; 0: nobody who answers.  wanted 0: anybody. */
+static uint64_t successor_of(const struct node *node, const struct replica *replica,
+                             uint64_t wanted)
+{
+    uint64_t at = 0;
+    uint64_t best = 0;
+    uint64_t best_match = 0;
+    const struct raft_config *config = raft_config(replica->raft, &at);
+    for (uint32_t i = 0; i < config->members_count; i++) {
+        const struct raft_member *member = &config->members[i];
+        struct raft_peer_view view;
+        bool may_lead = (member->roles & RAFT_VOTER) != 0 &&
+                        member->node != node->consensus->options.node &&
+                        (wanted == 0 || member->node == wanted) &&
+                        coordinator_state(node, member->node) == NODE_ALIVE &&
+                        peer_is_close(node, replica, member->node, READY_ENTRIES);
+        if (may_lead && raft_peer(replica->raft, member->node, &view) && view.match >= best_match) {
+            best = member->node;
+            best_match = view.match;
+        }
+    }
+    return best;
+}
+
+enum failover_result coordinator_failover(struct node *node, uint32_t group, uint64_t target)
+{
+    if (node->consensus == NULL || node->members.count < 2) {
+        return FAILOVER_LONE;
+    }
+    const struct consensus *consensus = node->consensus;
+    uint32_t led = 0;
+    uint32_t begun = 0;
+    stay(node, STAY_MS);
+    for (uint32_t i = 0; i < consensus->count; i++) {
+        struct replica *replica = consensus->replicas[i];
+        bool is_meant = group == UINT32_MAX || replica->group == group;
+        if (!is_meant || !replica_is_leader(replica)) {
+            continue;
+        }
+        uint64_t successor = successor_of(node, replica, target);
+        led++;
+        begun += successor != 0 && hand_over(node, replica, successor);
+    }
+    log_event(node->log, LOG_INFO, "failover", LOG_U64("groups", begun), LOG_U64("of", led));
+    return led == 0 ? FAILOVER_NOT_LEADER : begun == 0 ? FAILOVER_NO_TARGET : FAILOVER_OK;
+}
+
+bool coordinator_may_stop(struct node *node)
+{
+    struct coordinator *coordinator = node->coordinator;
+    if (coordinator == NULL || node->consensus->leaders_count == 0) {
+        return true;
+    }
+    uint64_t now_ms = node->consensus->now_ms;
+    if (coordinator->stop_began_ms == 0) {
+        coordinator->stop_began_ms = now_ms;
+        stay(node, DEAD_AFTER_MS); /* until we are seen to be gone */
+    }
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < node->consensus->count; i++) {
+        struct replica *replica = node->consensus->replicas[i];
+        uint64_t successor =
+            replica_is_leader(replica) ? successor_of(node, replica, /* wanted= */ 0) : 0;
+        left += successor != 0;
+        if (successor != 0 && !raft_has_transfer(replica->raft)) {
+            (void)hand_over(node, replica, successor);
+        }
+    }
+    return left == 0 || now_ms >= coordinator->stop_began_ms + STOP_WAIT_MS;
+}

@@ -1,0 +1,59 @@
+/*
+ * coordinator.h — makes of the list of members what the groups should be, one small step at a time.
+ *
+ * A few times a second, for each group this node leads:
+ *
+ *   configuration   one step towards members_target: newcomers learn; when all coming voters have
+ *                   caught up, the voters change.  One change of a group at a time.
+ *   leadership      members_home leads, if it answers and has nearly all of the log.  Few at a
+ * time; none for a minute after an operator has moved leadership (FAILOVER).
+ *
+ * Only leaders act and every step goes through the group's own log, so nothing has to be agreed on
+ * beyond the list of members.
+ *
+ * It also watches the other nodes: when one was heard of last (the links say so), and whether it is
+ * to be reached elsewhere than the list says.
+ *
+ * Read next: members.h, consensus.h.
+ */
+#pragma once
+
+#include "base/compiler.h"
+#include "members.h"
+
+struct coordinator;
+struct node;
+struct peer_event;
+
+enum { PEER_FRAME_STAY = 2 }; /* RAFT channel: leadership was moved by hand; body: u32 ms */
+
+enum node_state { NODE_ALIVE, NODE_SUSPECT, NODE_DEAD };
+
+/* written_index: of the list of members that the meta file holds.  is_settled: no replica of this
+ * node is suspect. */
+struct coordinator *coordinator_new(uint64_t written_index, bool is_settled);
+void coordinator_free(struct coordinator *coordinator); /* NULL is allowed */
+
+/* Once per iteration of a member's loop. */
+void coordinator_step(struct node *node);
+/* Events of the RAFT links.  True: the frame was for the coordinator. */
+bool coordinator_on_peer_event(struct node *node, const struct peer_event *event);
+
+enum node_state coordinator_state(const struct node *node, uint64_t number);
+const char *coordinator_state_name(enum node_state state);
+/* What a member said of itself in its last HELLO; "" when it has said nothing yet. */
+const char *coordinator_version(const struct node *node, uint64_t number);
+
+/* An operator moves leadership away from this node: of one group, or of all (group UINT32_MAX).
+ * target: who shall lead; 0: whoever is best placed. */
+enum failover_result {
+    FAILOVER_OK,
+    FAILOVER_NOT_LEADER, /* of that group, or of any */
+    FAILOVER_NO_TARGET,  /* nobody can take over right now */
+    FAILOVER_LONE,       /* there is nobody else */
+};
+enum failover_result coordinator_failover(struct node *node, uint32_t group, uint64_t target);
+
+/* A clean stop: leadership goes to others first.  True when there is nothing left to hand over, or
+ * nobody to take it, or it took too long. */
+bool coordinator_may_stop(struct node *node);
