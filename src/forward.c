@@ -646,18 +646,64 @@ static bool kept_answered(struct forward *forward, struct kept *kept, struct sli
     return true;
 }
 
+static bool error_begins(struct slice resp, const char *word)
+{
+    size_t size = strlen(word);
+    return resp.size > size + 1 && resp.data[0] == '-' && resp.data[size + 1] == ' ' &&
+           memcmp(resp.data + 1, word, size) == 0;
+}
+
+/* True for errors that say that a sending was not taken.  (Errors of the command itself are results
+ * like any other: a repetition has the same.) */
+static bool is_turned_away(struct slice resp)
+{
+    static const char *const words[] = { "NOQUORUM", "BUSY",        "OOM",
+                                         "MISCONF",  "CLUSTERDOWN", "LOADING" };
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
+        if (error_begins(resp, words[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is said about one sending is not the whole truth when there were others: a definite error is
+ * believed only of the single one. */
+static bool answer_take_whole(struct forward *forward, struct kept *kept,
+                              const struct forward_wire_answer *answer)
+{
+    bool is_away = is_turned_away(answer->resp);
+    if (answer->id != kept->id && (is_away || error_begins(answer->resp, "UNKNOWN"))) {
+        if (is_away) {
+            kept_refused(forward, answer->id);
+        }
+        return true; /* a later sending is under way */
+    }
+    if (is_away && kept->is_write && kept->doubts > 1) {
+        static const char doubtful[] = "-UNKNOWN the write was sent again and turned away; it may "
+                                       "or may not have taken effect before\r\n";
+        return kept_answered(forward, kept, slice_from(doubtful), 0);
+    }
+    return kept_answered(forward, kept, answer->resp, answer->version);
+}
+
 static bool answer_take(struct forward *forward, const struct forward_wire_answer *answer)
 {
-    if (answer->kind == FORWARD_ANSWER_REFUSED) {
-        kept_refused(forward, answer->id);
-        return true;
-    }
     struct kept *kept = kept_find(forward, answer->id);
     if (kept == NULL) {
         return true; /* settled before */
     }
-    if (answer->kind == FORWARD_ANSWER_WHOLE) {
-        return kept_answered(forward, kept, answer->resp, answer->version);
+    switch (answer->kind) {
+    case FORWARD_ANSWER_REFUSED:
+        kept_refused(forward, answer->id);
+        return true;
+    case FORWARD_ANSWER_WHOLE:
+        return answer_take_whole(forward, kept, answer);
+    case FORWARD_ANSWER_PART:
+    case FORWARD_ANSWER_LAST:
+        break;
+    case FORWARD_ANSWER_KINDS:
+        return false;
     }
     if (answer->id != kept->id) {
         return true; /* of an earlier sending: its beginning was thrown away */

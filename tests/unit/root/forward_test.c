@@ -214,6 +214,33 @@ TEST(errors_say_what_is_known)
     world_free(world);
 }
 
+/* The latest leader's error is about what was sent to it, and not about what was sent before. */
+TEST(errors_of_a_leader)
+{
+    struct world *world = world_led();
+    world->busy = 1000;
+    unsigned certain = ask(world, 0, 0, true);
+    settle(world);
+    CHECK_EQ(world->ops[certain].fate, OP_NOQUORUM);
+    CHECK(strcmp(world->ops[certain].message, "BUSY nothing was written") == 0);
+    world->busy = 0;
+    unsigned sent_twice = ask(world, 0, 0, true);
+    unsigned moved = ask(world, 0, 0, true);
+    settle(world);
+    believe(world, 2, 0, 6, 2);
+    believe(world, 0, 0, 6, 2);
+    flush(world, 0);
+    struct asked *asked = world->nodes[1].asked[0];
+    forward_answer(world->nodes[1].forward, 1, asked[1].request.request,
+                   slice_from("-NOQUORUM not done\r\n"), 0);
+    world->busy = 1000;
+    settle(world);
+    CHECK_EQ(world->ops[sent_twice].fate, OP_UNKNOWN);
+    CHECK_EQ(world->ops[moved].fate, OP_NOQUORUM); /* both said so */
+    CHECK(strcmp(world->ops[moved].message, "BUSY nothing was written") == 0);
+    world_free(world);
+}
+
 TEST(a_late_answer_is_for_nobody)
 {
     struct world *world = world_led();
@@ -655,7 +682,7 @@ static void check_ops(const struct world *world, unsigned *out_fates)
         if (op->is_write) {
             CHECK_EQ(op->answer, op->place);
             CHECK(op->answer > op->seen);
-            *place = op->place;
+            *place = op->was_away ? *place : op->place;
         } else {
             CHECK(op->answer >= op->seen);
             CHECK(op->answer >= *place);
@@ -667,12 +694,14 @@ static void run_random(uint64_t seed, unsigned *out_fates)
 {
     struct world *world = world_new(seed);
     world->overload = (unsigned)prng_below(&world->prng, 2) * 20;
+    world->busy = (unsigned)prng_below(&world->prng, 2) * 20;
     world->queue_bytes = prng_chance(&world->prng, 1, 3) ? 100 : QUEUE_BYTES;
     for (unsigned i = 0; i < 12000; i++) {
         step(world, 3000);
     }
     /* Peace: one leader for each group that everybody knows, and all links. */
     world->overload = 0;
+    world->busy = 0;
     for (unsigned g = 0; g < GROUPS; g++) {
         do {
             change_leader(world, g);

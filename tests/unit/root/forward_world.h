@@ -53,6 +53,7 @@ enum op_fate { OP_OPEN, OP_DONE, OP_NOQUORUM, OP_UNKNOWN };
 struct op {
     unsigned node, group;
     bool is_write, is_large;
+    bool was_away; /* a leader answered an error instead of taking it */
     enum op_fate fate;
     uint64_t answer;   /* OP_DONE */
     uint64_t seen;     /* the history's length when it was asked */
@@ -109,6 +110,7 @@ struct world {
     uint64_t seq_to_op[NODES][OPS_MAX]; /* op + 1 of our numbered writes */
     bool is_sending;
     unsigned overload;    /* in 1000: requests refused though we lead */
+    unsigned busy;        /* in 1000: answered with an error instead of taken */
     unsigned queue_bytes; /* bound of a link's queue */
     unsigned executed;    /* requests the pipeline was given */
     unsigned closed;      /* links closed by peers_close */
@@ -348,6 +350,12 @@ void pipeline_run_remote(struct pipeline *pipeline, const struct remote_request 
         forward_refuse(node->forward, request->link, request->request);
         return;
     }
+    if (prng_chance(&world->prng, world->busy, 1000)) {
+        world->ops[op_of(request)].was_away = true;
+        forward_answer(node->forward, request->link, request->request,
+                       slice_from("-BUSY nothing was written\r\n"), 0);
+        return;
+    }
     CHECK(request->is_write == (request->origin.node != 0));
     CHECK(request->origin.floor <= request->origin.seq);
     unsigned count = node->asked_count[group]++;
@@ -364,8 +372,9 @@ static uint64_t apply(struct world *world, unsigned group, const struct asked *a
     const struct request_origin *origin = &asked->request.origin;
     CHECK(op->is_write && op->group == group && op->node + 1 == origin->node);
     if (op->place == 0 && origin->seq >= truth->floors[op->node]) {
-        CHECK(asked->op >= truth->last_op[op->node]); /* never overtaken */
-        truth->last_op[op->node] = asked->op;
+        /* Never overtaken.  (One that got an error may be, when the error is lost on its way.) */
+        CHECK(asked->op >= truth->last_op[op->node] || op->was_away);
+        truth->last_op[op->node] = op->was_away ? truth->last_op[op->node] : asked->op;
         truth->history[++truth->length] = asked->op;
         op->place = truth->length;
         truth->floors[op->node] =
@@ -411,9 +420,15 @@ static void leader_apply(struct world *world, unsigned at, unsigned group, unsig
 static void leader_drop(struct world *world, unsigned at, unsigned group, bool refuses)
 {
     struct node *node = &world->nodes[at];
+    bool says_error = prng_chance(&world->prng, 1, 2);
     for (unsigned i = 0; refuses && i < node->asked_count[group]; i++) {
         const struct remote_request *request = &node->asked[group][i].request;
-        forward_refuse(node->forward, request->link, request->request);
+        if (says_error) {
+            forward_answer(node->forward, request->link, request->request,
+                           slice_from("-NOQUORUM not done\r\n"), 0);
+        } else {
+            forward_refuse(node->forward, request->link, request->request);
+        }
     }
     node->asked_count[group] = 0;
 }
@@ -435,10 +450,13 @@ void answer_replay(struct answers *answers, const struct asker *asker,
 {
     (void)answers, (void)command, (void)version;
     struct world *world = (struct world *)(void *)asker->client.conn;
-    op_settle(asker, OP_DONE);
+    bool is_error = resp.size > 1 && resp.data[0] == '-';
+    op_settle(asker, is_error && resp.data[1] == 'U'   ? OP_UNKNOWN
+                     : is_error && resp.data[1] != 'S' ? OP_NOQUORUM
+                                                       : OP_DONE);
     struct op *op = &world->ops[asker->client.ticket];
-    CHECK(resp.size > 0 && (resp.data[0] == ':' || resp.data[0] == '$' || resp.data[0] == '-'));
-    if (resp.data[0] == '-') {
+    CHECK(is_error || (resp.size > 0 && (resp.data[0] == ':' || resp.data[0] == '$')));
+    if (is_error) {
         (void)snprintf(op->message, sizeof(op->message), "%.*s", (int)resp.size - 3, resp.data + 1);
         return;
     }
