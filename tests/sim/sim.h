@@ -213,7 +213,10 @@ struct sim_connected {
     uint64_t wake_ns;    /* something to do by itself */
     uint64_t next_op_ns; /* thinking until then */
     uint64_t connected_ns;
-    uint64_t any_index[64]; /* per place: how far ANY reads of this connection have seen */
+    struct {
+        uint32_t key;
+        uint64_t index;
+    } any_seen[64]; /* per place: how far ANY reads of this connection have seen its key */
 };
 
 void sim_clients_new(struct sim *sim);

@@ -178,7 +178,7 @@ static void connect_somewhere(struct sim_connected *client)
         buffer_printf(&client->out, "CONSISTENCY %s\r\n",
                       client->level == CONSISTENCY_ANY ? "ANY" : "QUORUM");
     }
-    memset(client->any_index, 0, sizeof(client->any_index));
+    memset(client->any_seen, 0, sizeof(client->any_seen));
     resend(client);
 }
 

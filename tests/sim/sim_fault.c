@@ -186,10 +186,8 @@ void sim_faults_end(struct sim *sim)
             if (machine->has_node) {
                 sim_machine_crash(machine, prng_chance(&sim->prng, 1, 2));
             }
-        } else if (how < 3) {
-            cut(sim, machine->number, how == 1, how == 1 && prng_chance(&sim->prng, 1, 2));
-        } else {
-            cut(sim, machine->number, false, true);
+        } else { /* it only hears, is only heard, or neither */
+            cut(sim, machine->number, how == 1, how == 2);
         }
     }
     for (uint32_t i = 0; i < sim->plan.nodes; i++) {

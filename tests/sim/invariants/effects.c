@@ -53,15 +53,17 @@ static void check_shown(struct sim *sim, const struct check_chain *chain, const 
     }
     struct sim_connected *client = &sim->clients[op->client];
     uint32_t place = sim->history.keys[op->key].number;
-    if (op->level != CONSISTENCY_ANY || newest == 0) {
+    if (op->level != CONSISTENCY_ANY || op->kind != LIN_GET || newest == 0) {
         return;
     }
-    if (newest < client->any_index[place]) {
+    bool is_same = client->any_seen[place].key == op->key;
+    if (is_same && newest < client->any_seen[place].index) {
         sim_fail(sim, "I13 ANY does not go back",
                  "#%08u shows index %" PRIu64 ", this connection saw %" PRIu64, op->number, newest,
-                 client->any_index[place]);
+                 client->any_seen[place].index);
     }
-    client->any_index[place] = newest;
+    client->any_seen[place].key = op->key;
+    client->any_seen[place].index = newest;
 }
 
 void check_effects_answer(struct sim *sim, const struct check_chain *chain, const struct sim_op *op)
