@@ -441,60 +441,61 @@ TEST(pending_frees_what_it_owns)
 
 /* ── bytes of other nodes ────────────────────────────────────────────────────────────────────── */
 
+static const char *const values_good[] = {
+    "+\r\n",
+    "+OK\r\n",
+    "-ERR x\r\n",
+    ":-5\r\n",
+    "_\r\n",
+    "#t\r\n",
+    ",inf\r\n",
+    "$0\r\n\r\n",
+    "$3\r\na\r\n\r\n",
+    "$-1\r\n",
+    "*-1\r\n",
+    "*0\r\n",
+    "%0\r\n",
+    "~1\r\n:1\r\n",
+    "=5\r\ntxt:a\r\n",
+    "*2\r\n*1\r\n:1\r\n-ERR\r\n",
+    "%1\r\n:1\r\n%1\r\n+a\r\n*0\r\n",
+};
+static const char *const values_bad[] = {
+    "",
+    "+",
+    "+OK",
+    "+OK\r",
+    "+O\nK\r\n",
+    "-\r\n",
+    ":\r\n",
+    ":01\r\n",
+    "_x\r\n",
+    "#x\r\n",
+    "$\r\n",
+    "$-2\r\n",
+    "$3\r\nab\r\n",
+    "$1\r\nab\r\n",
+    "$9223372036854775807\r\n\r\n",
+    "=3\r\nabc\r\n",
+    "=-1\r\n",
+    "*-2\r\n",
+    "*1\r\n",
+    "%1\r\n:1\r\n",
+    "%-1\r\n",
+    "*99\r\n:1\r\n",
+    "%1\r\n*0\r\n:1\r\n",
+    "%1\r\n-E\r\n:1\r\n",
+    "!1\r\na\r\n",
+    "(1\r\n",
+};
+
 TEST(values_are_measured)
 {
-    static const char *const good[] = {
-        "+\r\n",
-        "+OK\r\n",
-        "-ERR x\r\n",
-        ":-5\r\n",
-        "_\r\n",
-        "#t\r\n",
-        ",inf\r\n",
-        "$0\r\n\r\n",
-        "$3\r\na\r\n\r\n",
-        "$-1\r\n",
-        "*-1\r\n",
-        "*0\r\n",
-        "%0\r\n",
-        "~1\r\n:1\r\n",
-        "=5\r\ntxt:a\r\n",
-        "*2\r\n*1\r\n:1\r\n-ERR\r\n",
-        "%1\r\n:1\r\n%1\r\n+a\r\n*0\r\n",
-    };
-    static const char *const bad[] = {
-        "",
-        "+",
-        "+OK",
-        "+OK\r",
-        "+O\nK\r\n",
-        "-\r\n",
-        ":\r\n",
-        ":01\r\n",
-        "_x\r\n",
-        "#x\r\n",
-        "$\r\n",
-        "$-2\r\n",
-        "$3\r\nab\r\n",
-        "$1\r\nab\r\n",
-        "$9223372036854775807\r\n\r\n",
-        "=3\r\nabc\r\n",
-        "=-1\r\n",
-        "*-2\r\n",
-        "*1\r\n",
-        "%1\r\n:1\r\n",
-        "%-1\r\n",
-        "*99\r\n:1\r\n",
-        "%1\r\n*0\r\n:1\r\n",
-        "%1\r\n-E\r\n:1\r\n",
-        "!1\r\na\r\n",
-        "(1\r\n",
-    };
     struct buffer out = { 0 };
-    for (unsigned i = 0; i < ARRAY_COUNT(good); i++) {
-        size_t size = strlen(good[i]);
+    for (unsigned i = 0; i < ARRAY_COUNT(values_good); i++) {
+        size_t size = strlen(values_good[i]);
         char *copy = malloc(size + 3);
-        memcpy(copy, good[i], size);
+        memcpy(copy, values_good[i], size);
         memcpy(copy + size, ":1\r", 3);
         CHECK_EQ(reply_value_size(slice_make(copy, size)), size);
         CHECK_EQ(reply_value_size(slice_make(copy, size + 3)), size);
@@ -510,8 +511,8 @@ TEST(values_are_measured)
         }
         free(copy);
     }
-    for (unsigned i = 0; i < ARRAY_COUNT(bad); i++) {
-        CHECK_EQ(reply_value_size(slice_from(bad[i])), 0);
+    for (unsigned i = 0; i < ARRAY_COUNT(values_bad); i++) {
+        CHECK_EQ(reply_value_size(slice_from(values_bad[i])), 0);
     }
     CHECK_EQ(reply_value_size(slice_make("+a\0b\r\n", 6)), 0);
     char deep[16 * 4 + 5];
