@@ -98,6 +98,13 @@ const char *coordinator_state_name(enum node_state state)
     return names[state];
 }
 
+uint64_t coordinator_alive_ms(const struct node *node, uint64_t number)
+{
+    const struct node_watch *watch = watch_of(node, number);
+    bool is_alive = watch != NULL && watch->state == NODE_ALIVE;
+    return is_alive ? node->consensus->now_ms - watch->alive_since_ms : 0;
+}
+
 const char *coordinator_version(const struct node *node, uint64_t number)
 {
     const struct node_watch *watch = watch_of(node, number);

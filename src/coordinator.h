@@ -41,6 +41,8 @@ bool coordinator_on_peer_event(struct node *node, const struct peer_event *event
 
 enum node_state coordinator_state(const struct node *node, uint64_t number);
 const char *coordinator_state_name(enum node_state state);
+/* Since when it has been alive without a break, as far as this node knows; 0: it is not. */
+uint64_t coordinator_alive_ms(const struct node *node, uint64_t number);
 /* What a member said of itself in its last HELLO; "" when it has said nothing yet. */
 const char *coordinator_version(const struct node *node, uint64_t number);
 

@@ -98,13 +98,13 @@ static void host_facts(struct host *host, struct host_facts *out)
         .expired_per_second_x100 = rates->expired_per_second_x100,
         .hits = node->shard.delta.hits,
         .misses = node->shard.delta.misses,
-        .term = 1,
         .damaged_partitions = node->shard.damaged_count,
     };
     facts_of_build(node, out);
     facts_of_process(node, out);
     facts_of_log(node, out);
     facts_of_snapshots(node, out);
+    host_cluster_facts(node, out);
 }
 
 static void host_stats_reset(struct host *host)
@@ -209,46 +209,6 @@ static void host_set_active_expire(struct host *host, bool active)
     node_of(host)->is_expiry_active = active;
 }
 
-/* ── the cluster of one ──────────────────────────────────────────────────────────────────────── */
-
-static uint32_t host_member_count(struct host *host)
-{
-    (void)host;
-    return 1;
-}
-
-static void host_member(struct host *host, uint32_t at, struct host_member *out)
-{
-    const struct node *node = node_of(host);
-    ASSERT(at == 0);
-    *out = (struct host_member){
-        .role = "leader",
-        .state = "ALIVE",
-        .version = MINIDB_VERSION,
-        .partitions_led = node->shard.keyspace.count,
-        .partitions_held = node->shard.keyspace.count,
-        .uptime_s = (node->shard.now_ms - node->started_ms) / 1000,
-        .is_self = true,
-    };
-    (void)snprintf(out->id, sizeof(out->id), "%s", node->meta.node_id);
-    (void)snprintf(out->address, sizeof(out->address), "%.40s:%u", node->config->host.items[0],
-                   node_port(node));
-}
-
-static void host_partition(struct host *host, uint32_t partition, struct host_partition *out)
-{
-    const struct group *group = &node_of(host)->shard.groups[partition];
-    *out = (struct host_partition){
-        .state = group->is_damaged ? "DAMAGED" : "OK",
-        .leader = 0,
-        .term = group->term,
-        .first_index = group->snapshot_index_before + 1,
-        .last_index = group->last_index,
-        .replica_count = 1,
-        .replicas = { { .member = 0, .applied_index = group->applied } },
-    };
-}
-
 static uint32_t host_ring_count(struct host *host)
 {
     (void)host;
@@ -288,10 +248,8 @@ void host_init(struct node *node)
         .pause = host_pause,
         .sleep = host_sleep,
         .set_active_expire = host_set_active_expire,
-        .member_count = host_member_count,
-        .member = host_member,
-        .partition = host_partition,
         .ring_count = host_ring_count,
         .ring_point = host_ring_point,
     };
+    host_cluster_init(&node->host);
 }

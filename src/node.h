@@ -128,3 +128,6 @@ void node_members_changed(struct node *node);
 MUST_USE int node_meta_write(struct node *node);
 /* host.c: fills in node->host. */
 void host_init(struct node *node);
+/* host_cluster.c: its part of that, and of the facts. */
+void host_cluster_init(struct host *host);
+void host_cluster_facts(const struct node *node, struct host_facts *out);

@@ -1,5 +1,6 @@
 /*
- * cmd_cluster.c — the cluster as this node sees it: NODES, LEADER, ROUTE, REPLICAS, SHARDS, RING.
+ * cmd_cluster.c — the cluster as this node sees it: NODES, LEADER, ROUTE, REPLICAS, SHARDS, RING;
+ * FAILOVER and CLUSTER FORGET.
  *
  * All of it is read through host.h, where a lone node is a cluster of one.  CLUSTER itself belongs
  * to cluster-aware clients of Redis; on this port there is one address for everything, so it
@@ -9,6 +10,8 @@
 #include "base/text.h"
 #include "command/admin.h"
 
+#include <stdio.h>
+
 static struct host_member member_at(struct host *host, uint32_t at);
 static struct host_partition partition_at(struct host *host, uint32_t partition);
 static void leader_reply(struct reply *reply, struct host *host,
@@ -16,6 +19,7 @@ static void leader_reply(struct reply *reply, struct host *host,
 static void replicas_reply(struct reply *reply, struct host *host,
                            const struct host_partition *partition);
 static void shard_reply(struct reply *reply, struct host *host, uint32_t at);
+static bool failover_target(struct command_ctx *ctx, uint32_t *out_partition, int32_t *out_member);
 
 /* READONLY, READWRITE, ASKING and all of CLUSTER. */
 void cluster_disabled_command(struct command_ctx *ctx)
@@ -46,11 +50,11 @@ void nodes_command(struct command_ctx *ctx)
     }
 }
 
-/* LEADER [key]: of the cluster (the meta group, partition 0), or of the key's partition. */
+/* LEADER [key]: of the cluster (the meta group), or of the key's partition. */
 void leader_command(struct command_ctx *ctx)
 {
     struct host *host = ctx->host;
-    uint32_t at = ctx->argc == 2 ? keyspace_partition(host->keyspace, ctx->argv[1]) : 0;
+    uint32_t at = ctx->argc == 2 ? keyspace_partition(host->keyspace, ctx->argv[1]) : HOST_META;
     if (ctx->argc > 2) {
         command_reply_arity(ctx->reply, ctx->command);
         return;
@@ -143,6 +147,130 @@ void ring_command(struct command_ctx *ctx)
     }
 }
 
+/* ── by hand ─────────────────────────────────────────────────────────────────────────────────── */
+
+/* Position of the member with this id; -1: none. */
+static int32_t member_find(struct host *host, struct slice id)
+{
+    for (uint32_t i = 0; i < host->member_count(host); i++) {
+        if (slice_equal(id, slice_from(member_at(host, i).id))) {
+            return (int32_t)i;
+        }
+    }
+    return -1;
+}
+
+/* Who leads a partition, for somebody who has asked the wrong node. */
+static void reply_led_elsewhere(struct reply *reply, struct host *host, uint32_t partition,
+                                const char *what)
+{
+    struct host_partition found = partition_at(host, partition);
+    if (found.leader < 0) {
+        reply_errorf(reply, "ERR %s has no leader right now", what);
+        return;
+    }
+    struct host_member leader = member_at(host, (uint32_t)found.leader);
+    reply_errorf(reply, "ERR %s is led by %s (%s): ask there", what, leader.id, leader.address);
+}
+
+/* FAILOVER [node | partition | META]: this node hands over all it leads (to that node), or one
+ * partition. */
+void failover_command(struct command_ctx *ctx)
+{
+    struct host *host = ctx->host;
+    struct reply *reply = ctx->reply;
+    uint32_t partition = HOST_ALL;
+    int32_t member = -1;
+    char what[48] = "the cluster";
+    if (ctx->argc > 2) {
+        reply_syntax_error(reply);
+        return;
+    }
+    if (admin_word(ctx, 1, "abort")) {
+        reply_error(reply, "ERR No failover in progress.");
+        return;
+    }
+    if (ctx->argc == 2 && !failover_target(ctx, &partition, &member)) {
+        return;
+    }
+    if (partition < HOST_ALL) { /* HOST_META is above it */
+        (void)snprintf(what, sizeof(what), "partition %u", partition);
+    }
+    switch (host->failover(host, partition, member)) {
+    case HOST_FAILOVER_OK:
+        reply_ok(reply);
+        break;
+    case HOST_FAILOVER_NOT_LEADER:
+        if (partition == HOST_ALL) {
+            reply_error(reply, "ERR this node leads nothing");
+        } else {
+            reply_led_elsewhere(reply, host, partition, what);
+        }
+        break;
+    case HOST_FAILOVER_NO_TARGET:
+        reply_error(reply, "ERR no replica can take over right now: none answers and has caught "
+                           "up");
+        break;
+    case HOST_FAILOVER_LONE:
+        reply_error(reply, "ERR FAILOVER requires connected replicas.");
+        break;
+    }
+}
+
+/* CLUSTER FORGET node: removes a node that is gone for good.  Everything else of CLUSTER is for
+ * cluster-aware clients. */
+void cluster_forget_command(struct command_ctx *ctx)
+{
+    struct host *host = ctx->host;
+    struct reply *reply = ctx->reply;
+    if (host->member_count(host) < 2) {
+        cluster_disabled_command(ctx);
+        return;
+    }
+    int32_t at = member_find(host, ctx->argv[2]);
+    if (at < 0) {
+        reply_errorf(reply, "ERR Unknown node %.*s", ADMIN_QUOTED(ctx->argv[2]));
+        return;
+    }
+    if (member_at(host, (uint32_t)at).is_self) {
+        reply_error(reply, "ERR I tried hard but I can't forget myself...");
+        return;
+    }
+    switch (host->forget(host, (uint32_t)at)) {
+    case HOST_FORGET_OK:
+        reply_ok(reply);
+        break;
+    case HOST_FORGET_NOT_LEADER:
+        reply_led_elsewhere(reply, host, HOST_META, "the cluster");
+        break;
+    case HOST_FORGET_BUSY:
+        reply_error(reply, "TRYAGAIN the cluster is busy");
+        break;
+    }
+}
+
+/* What FAILOVER names; false when it is nothing, and an error has been written. */
+static bool failover_target(struct command_ctx *ctx, uint32_t *out_partition, int32_t *out_member)
+{
+    struct host *host = ctx->host;
+    int64_t number = 0;
+    int32_t at = member_find(host, ctx->argv[1]);
+    if (admin_word(ctx, 1, "meta")) {
+        *out_partition = HOST_META;
+    } else if (at >= 0) {
+        /* All that this node leads goes there; "there" being here, it goes to whoever is best. */
+        *out_member = member_at(host, (uint32_t)at).is_self ? -1 : at;
+    } else if (text_to_i64(ctx->argv[1], &number) && number >= 0 &&
+               number < host->keyspace->count) {
+        *out_partition = (uint32_t)number;
+    } else {
+        reply_errorf(ctx->reply, "ERR '%.*s' is neither a node nor a partition",
+                     ADMIN_QUOTED(ctx->argv[1]));
+        return false;
+    }
+    return true;
+}
+
 static struct host_member member_at(struct host *host, uint32_t at)
 {
     struct host_member member = { .is_self = false };
@@ -154,7 +282,7 @@ static struct host_member member_at(struct host *host, uint32_t at)
 static struct host_partition partition_at(struct host *host, uint32_t partition)
 {
     struct host_partition found = { .leader = -1 };
-    ASSERT(partition < host->keyspace->count);
+    ASSERT(partition < host->keyspace->count || partition == HOST_META);
     host->partition(host, partition, &found);
     ASSERT(found.replica_count <= HOST_REPLICAS_MAX);
     return found;
@@ -188,8 +316,18 @@ static void replicas_reply(struct reply *reply, struct host *host,
         reply_map(reply, 6);
         reply_field_text(reply, "id", member.id);
         reply_field_text(reply, "address", member.address);
-        reply_field_text(reply, "role", is_leader ? "leader" : "follower");
+        reply_field_text(reply, "role",
+                         is_leader                           ? "leader"
+                         : partition->replicas[i].is_learner ? "learner"
+                                                             : "follower");
         reply_field_text(reply, "state", member.state);
+        if (partition->replicas[i].is_unknown) { /* ask the leader */
+            reply_text(reply, "applied_index");
+            reply_null(reply);
+            reply_text(reply, "lag");
+            reply_null(reply);
+            continue;
+        }
         reply_field_integer(reply, "applied_index", applied);
         reply_field_integer(reply, "lag",
                             partition->last_index > applied ? partition->last_index - applied : 0);

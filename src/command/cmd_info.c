@@ -326,11 +326,19 @@ static void info_stats(struct info *info)
     line_number(info, "protocol_errors", stats->protocol_errors);
 }
 
-/* To Redis's eyes a master without replicas: what replicates here is Raft, below. */
+/* To Redis's eyes every node is a master, and the others that are alive are its replicas: what
+ * replicates here is Raft, below. */
 static void info_replication(struct info *info)
 {
+    struct host *host = info->ctx->host;
+    uint32_t others = 0;
+    for (uint32_t i = 0; i < host->member_count(host); i++) {
+        struct host_member member = { .is_self = false };
+        host->member(host, i, &member);
+        others += !member.is_self && strcmp(member.state, "ALIVE") == 0;
+    }
     line_text(info, "role", "master");
-    line_number(info, "connected_slaves", 0);
+    line_number(info, "connected_slaves", others);
     line_text(info, "master_failover_state", "no-failover");
     line_text(info, "master_replid", info->facts.run_id);
     line_text(info, "master_replid2", "0000000000000000000000000000000000000000");
@@ -405,12 +413,30 @@ static void info_cluster(struct info *info)
 static void info_raft(struct info *info)
 {
     const struct host_facts *facts = &info->facts;
-    line_number(info, "raft_groups", info->ctx->host->keyspace->count);
-    line_number(info, "raft_groups_led", info->self.partitions_led);
+    line_number(info, "raft_groups", facts->raft_groups);
+    line_number(info, "raft_groups_led", facts->raft_groups_led);
+    line_number(info, "raft_groups_suspect", facts->raft_suspects);
     line_number(info, "raft_term", facts->term);
+    line_number(info, "raft_elections", facts->raft_elections);
+    line_number(info, "raft_leader_changes", facts->raft_leader_changes);
+    line_number(info, "raft_commit_lag", facts->raft_commit_lag);
+    line_number(info, "raft_apply_lag", facts->raft_apply_lag);
+    line_number(info, "raft_follower_lag_max", facts->raft_follower_lag);
     line_number(info, "raft_log_sequence", facts->aof_sequence);
     line_number(info, "raft_log_synced_sequence", admin_synced_sequence(facts));
     line_number(info, "raft_log_bytes", facts->aof_log_bytes);
+    line_number(info, "forward_sent", facts->forward_sent);
+    line_number(info, "forward_answered", facts->forward_answered);
+    line_number(info, "forward_repeated", facts->forward_repeated);
+    line_number(info, "forward_expired", facts->forward_expired);
+    line_number(info, "forward_waiting", facts->forward_waiting);
+    line_number(info, "snapshots_fetched", facts->transfers_fetched);
+    line_number(info, "snapshots_sent", facts->transfers_sent);
+    line_number(info, "snapshots_failed", facts->transfers_failed);
+    line_number(info, "snapshots_under_way", facts->transfers_running);
+    line_number(info, "cluster_links_up", facts->cluster_links);
+    line_number(info, "cluster_net_input_bytes", facts->cluster_bytes_in);
+    line_number(info, "cluster_net_output_bytes", facts->cluster_bytes_out);
 }
 
 static void info_gossip(struct info *info)

@@ -180,15 +180,6 @@ void replicaof_command(struct command_ctx *ctx)
     }
 }
 
-void failover_command(struct command_ctx *ctx)
-{
-    if (ctx->argc == 2 && admin_word(ctx, 1, "abort")) {
-        reply_error(ctx->reply, "ERR No failover in progress.");
-    } else {
-        reply_error(ctx->reply, "ERR FAILOVER requires connected replicas.");
-    }
-}
-
 /* ── modules, fun ────────────────────────────────────────────────────────────────────────────── */
 
 void module_list_command(struct command_ctx *ctx)

@@ -41,9 +41,13 @@ struct conn;
 struct host;
 
 enum {
-    HOST_ID_MAX = 64,      /* a node id */
-    HOST_REPLICAS_MAX = 7, /* of one partition */
+    HOST_ID_MAX = 64,       /* a node id */
+    HOST_REPLICAS_MAX = 16, /* of one partition */
 };
+/* In place of a partition: the meta group, whose leader leads the cluster. */
+#define HOST_META UINT32_MAX
+/* In place of a partition: all of them, and the meta group. */
+#define HOST_ALL (UINT32_MAX - 1)
 
 /* What INFO and STATS show that only the node knows.  Filled in by host->facts. */
 struct host_facts {
@@ -67,7 +71,17 @@ struct host_facts {
     uint64_t aof_sequence;        /* of the newest record appended; 0: none */
     uint64_t aof_synced_sequence; /* every record below it is on the platter */
     uint64_t aof_writes, aof_syncs, aof_sync_last_us, aof_sync_max_us;
-    uint64_t term, damaged_partitions;
+    uint64_t damaged_partitions;
+    /* Replication; of a lone node: the term, and all groups led. */
+    uint32_t raft_groups, raft_groups_led, raft_suspects;
+    uint64_t term; /* the highest of all groups */
+    uint64_t raft_elections, raft_leader_changes;
+    uint64_t raft_apply_lag;    /* entries committed and not applied yet */
+    uint64_t raft_commit_lag;   /* entries logged and not committed yet */
+    uint64_t raft_follower_lag; /* groups led: entries that the slowest follower lacks, the most */
+    uint64_t forward_sent, forward_answered, forward_repeated, forward_expired, forward_waiting;
+    uint64_t transfers_fetched, transfers_sent, transfers_failed, transfers_running;
+    uint64_t cluster_links, cluster_bytes_in, cluster_bytes_out;
 };
 
 /* One node of the cluster as NODES and the routing commands show it. */
@@ -92,6 +106,8 @@ struct host_partition {
     uint32_t replica_count;
     struct {
         uint32_t member;
+        bool is_learner; /* holds the data and does not vote */
+        bool is_unknown; /* how far it has applied: only the leader knows */
         uint64_t applied_index;
     } replicas[HOST_REPLICAS_MAX];
 };
@@ -100,6 +116,20 @@ struct host_partition {
 struct host_ring_point {
     uint64_t position;
     uint32_t member;
+};
+
+/* What became of FAILOVER. */
+enum host_failover {
+    HOST_FAILOVER_OK,         /* begun */
+    HOST_FAILOVER_NOT_LEADER, /* this node does not lead it */
+    HOST_FAILOVER_NO_TARGET,  /* nobody (or not that one) can take over right now */
+    HOST_FAILOVER_LONE,       /* there is nobody else */
+};
+/* What became of CLUSTER FORGET. */
+enum host_forget {
+    HOST_FORGET_OK,         /* will be done in a moment */
+    HOST_FORGET_NOT_LEADER, /* another node leads the cluster, or none right now */
+    HOST_FORGET_BUSY,       /* try again */
 };
 
 enum host_shutdown {
@@ -153,10 +183,16 @@ struct host {
     /* DEBUG SET-ACTIVE-EXPIRE: whether due keys are proposed for removal. */
     void (*set_active_expire)(struct host *host, bool active);
 
-    /* The cluster as this node sees it.  A lone node is a cluster of one. */
+    /* The cluster as this node sees it.  A lone node is a cluster of one.  partition: or
+     * HOST_META. */
     uint32_t (*member_count)(struct host *host);
     void (*member)(struct host *host, uint32_t at, struct host_member *out);
     void (*partition)(struct host *host, uint32_t partition, struct host_partition *out);
+    /* Hands leadership of a partition (or HOST_META, HOST_ALL) to a member; -1: to whoever is best
+     * placed. */
+    enum host_failover (*failover)(struct host *host, uint32_t partition, int32_t member);
+    /* Removes a member, other than this node, from the cluster. */
+    enum host_forget (*forget)(struct host *host, uint32_t member);
     /* Points in order of position.  A lone node may answer 0. */
     uint32_t (*ring_count)(struct host *host);
     void (*ring_point)(struct host *host, uint32_t at, struct host_ring_point *out);

@@ -314,6 +314,51 @@ TEST(redis_replication)
     end(&f);
 }
 
+TEST(moving_leadership_and_forgetting_nodes)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("CLUSTER FORGET node1", "-ERR This instance has cluster support disabled\r\n");
+    f.fake.member_count = 2;
+    f.fake.members[1] = f.fake.members[0];
+    f.fake.members[1].is_self = false;
+    (void)snprintf(f.fake.members[1].id, HOST_ID_MAX, "7");
+    f.fake.failover_result = HOST_FAILOVER_OK;
+    ANSWERS("FAILOVER", "+OK\r\n");
+    CHECK_EQ(f.fake.failover_partition, HOST_ALL);
+    CHECK(f.fake.failover_member == -1);
+    ANSWERS("FAILOVER node1", "+OK\r\n"); /* away from here */
+    CHECK(f.fake.failover_member == -1);
+    ANSWERS("FAILOVER 7", "+OK\r\n"); /* a node's name comes first */
+    CHECK_EQ(f.fake.failover_partition, HOST_ALL);
+    CHECK(f.fake.failover_member == 1);
+    ANSWERS("FAILOVER 3", "+OK\r\n");
+    CHECK_EQ(f.fake.failover_partition, 3);
+    CHECK(f.fake.failover_member == -1);
+    ANSWERS("FAILOVER meta", "+OK\r\n");
+    CHECK_EQ(f.fake.failover_partition, HOST_META);
+    ANSWERS("FAILOVER 16", "-ERR '16' is neither a node nor a partition\r\n");
+    ANSWERS("FAILOVER node9", "-ERR 'node9' is neither a node nor a partition\r\n");
+    ANSWERS("FAILOVER a b", "-ERR syntax error\r\n");
+    f.fake.failover_result = HOST_FAILOVER_NOT_LEADER;
+    f.fake.partition.leader = 1;
+    ANSWERS("FAILOVER", "-ERR this node leads nothing\r\n");
+    ANSWERS("FAILOVER 3", "-ERR partition 3 is led by 7 (127.0.0.1:7001): ask there\r\n");
+    f.fake.partition.leader = -1;
+    ANSWERS("FAILOVER META", "-ERR the cluster has no leader right now\r\n");
+
+    ANSWERS("CLUSTER FORGET 7", "+OK\r\n");
+    CHECK_EQ(f.fake.forgotten, 1);
+    ANSWERS("CLUSTER FORGET node1", "-ERR I tried hard but I can't forget myself...\r\n");
+    ANSWERS("CLUSTER FORGET node9", "-ERR Unknown node node9\r\n");
+    f.fake.forget_result = HOST_FORGET_NOT_LEADER;
+    f.fake.partition.leader = 1;
+    ANSWERS("CLUSTER FORGET 7", "-ERR the cluster is led by 7 (127.0.0.1:7001): ask there\r\n");
+    f.fake.partition.replicas[0].is_unknown = true;
+    CONTAINS("REPLICAS k", "\r\n$13\r\napplied_index\r\n$-1\r\n");
+    end(&f);
+}
+
 TEST(acl)
 {
     struct fixture f;

@@ -45,6 +45,10 @@ struct fake_host {
         const char *name;
         char value[64];
     } options[FAKE_OPTIONS_MAX];
+    enum host_failover failover_result;
+    enum host_forget forget_result;
+    uint32_t failover_partition, forgotten;
+    int32_t failover_member;
     bool can_rewrite;
     int snapshot_result, shutdown_result;
     uint32_t snapshots, shutdowns, stat_resets;
@@ -208,6 +212,19 @@ static void fake_partition(struct host *host, uint32_t partition, struct host_pa
     *out = fake_of(host)->partition;
 }
 
+static enum host_failover fake_failover(struct host *host, uint32_t partition, int32_t member)
+{
+    fake_of(host)->failover_partition = partition;
+    fake_of(host)->failover_member = member;
+    return fake_of(host)->failover_result;
+}
+
+static enum host_forget fake_forget(struct host *host, uint32_t member)
+{
+    fake_of(host)->forgotten = member;
+    return fake_of(host)->forget_result;
+}
+
 static uint32_t fake_ring_count(struct host *host)
 {
     return fake_of(host)->ring_count;
@@ -252,6 +269,8 @@ static inline void fake_host_functions(struct host *host)
     host->member_count = fake_member_count;
     host->member = fake_member;
     host->partition = fake_partition;
+    host->failover = fake_failover;
+    host->forget = fake_forget;
     host->ring_count = fake_ring_count;
     host->ring_point = fake_ring_point;
 }
@@ -260,6 +279,7 @@ static inline void fake_host_functions(struct host *host)
 static inline void fake_host_init(struct fake_host *fake, uint64_t now_ms)
 {
     *fake = (struct fake_host){ .member_count = 1, .ring_count = 2, .is_expire_active = true };
+    fake->failover_result = HOST_FAILOVER_LONE;
     keyspace_init(&fake->keyspace, PARTITIONS_MIN, 7);
     slowlog_init(&fake->slowlog, 10000, 128);
     fake->facts = (struct host_facts){
