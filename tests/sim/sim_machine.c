@@ -12,6 +12,7 @@
 #include "sim.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { STARTS_FAILED_MAX = 30 };
@@ -152,8 +153,38 @@ void sim_machine_crash(struct sim_machine *machine, bool power_loss)
     sim_machine_reap(machine);
 }
 
+/* For debugging: what the node's files are before this start, as files of the real machine below
+ * $SIM_DUMP, to be looked at with `minidb --check` and the like. */
+static void dump_disk(struct sim_machine *machine)
+{
+    struct buffer names = { 0 };
+    struct buffer file = { 0 };
+    char path[512];
+    char to[1024];
+    const char *dir = getenv("SIM_DUMP");
+    for (size_t at = 0; dir != NULL && at == 0;) {
+        (void)sim_disk_list(machine->machine, "/data", SIM_DISK_CACHE, &names);
+        for (; at < names.size; at += strlen(names.data + at) + 1) {
+            (void)snprintf(path, sizeof(path), "/data/%s", names.data + at);
+            (void)snprintf(to, sizeof(to), "%s/%s.%u.%s", dir, sim_node_name(machine->machine),
+                           machine->starts, names.data + at);
+            FILE *out = fopen(to, "w");
+            if (out != NULL && sim_disk_read(machine->machine, path, SIM_DISK_CACHE, &file)) {
+                (void)fwrite(file.data, 1, file.size, out);
+            }
+            if (out != NULL) {
+                (void)fclose(out);
+            }
+        }
+        break;
+    }
+    buffer_free(&names);
+    buffer_free(&file);
+}
+
 void sim_machine_start(struct sim_machine *machine)
 {
+    dump_disk(machine);
     struct sim *sim = machine->sim;
     char error[512] = "";
     machine->io = sim_node_boot(machine->machine);
