@@ -491,6 +491,10 @@ static void finish_member(struct recovery *recovery)
 {
     const struct data_dir_meta *meta = recovery->options->meta;
     struct recovery_result *result = recovery->result;
+    const struct aof_end *end = aof_reader_end(recovery->reader);
+    if (end->torn && meta->clean) { /* a clean stop leaves none: that was acknowledged */
+        recovery_member_lost(&recovery->member, /* group= */ -1, end->next_sequence);
+    }
     struct recovery_verdict verdict = {
         .salvage = recovery->options->salvage,
         .has_lost_power = has_lost_power(recovery),

@@ -630,4 +630,111 @@ TEST(random_histories)
     }
 }
 
+/* ── damage ──────────────────────────────────────────────────────────────────────────────────── */
+
+static struct world *world_lived(uint64_t seed, unsigned lives, unsigned steps)
+{
+    struct world *world = world_new(seed);
+    if (prng_chance(&world->prng, 2, 3)) {
+        live_alone(world);
+    }
+    world->meta.is_clustered = true;
+    world->meta.clustered_sequence += world->meta.clustered_sequence == 0;
+    for (unsigned i = 0; i < lives; i++) {
+        begin_life(world);
+        live(world, steps);
+    }
+    life_end(world);
+    return world;
+}
+
+/* Changes some bytes of a random file of the log; false when it picked none that counts. */
+static bool damage_log(struct world *world)
+{
+    struct disk_file *file = &world->disk->files[prng_below(&world->prng, DISK_FILES_MAX)];
+    if (!file->exists || strstr(file->name, "aof-0") == NULL) {
+        return false;
+    }
+    size_t used = file->bytes.size;
+    while (used > 0 && file->bytes.data[used - 1] == 0) {
+        used--;
+    }
+    if (used <= 8192) {
+        return false;
+    }
+    size_t at = 8192 + prng_below(&world->prng, used - 8192);
+    size_t size = 1 + (prng_chance(&world->prng, 1, 2) ? prng_below(&world->prng, 600) : 0);
+    for (size_t i = at; i < at + size && i < used; i++) {
+        file->bytes.data[i] ^= (char)(1 + prng_below(&world->prng, 255));
+    }
+    return true;
+}
+
+/* Whoever is not suspect has all; what anybody has applied was committed.  Bytes that went bad at
+ * the very end look like a write that a crash has cut short, unless the stop was clean. */
+static void check_damaged_group(struct world *world, const struct model_group *group)
+{
+    const struct replica_log *log = log_of(world, group);
+    uint64_t applied = group->hinted > group->base ? group->hinted : group->base;
+    CHECK(is_applied_right(world, group));
+    CHECK(log->boot.base.index <= applied);
+    bool is_cut_short = world->result.is_torn && !world->meta.clean;
+    if (!log->boot.is_suspect && !is_cut_short) {
+        CHECK_EQ(log->boot.base.index, applied);
+        CHECK(is_log_right(world, group));
+    }
+}
+
+/* What a leader does for a suspect: it sends what is behind its base, and something new. */
+static void cure(struct world *world, struct model_group *group)
+{
+    const struct replica_log *log = log_of(world, group);
+    uint64_t base = log->boot.base.index;
+    struct entry entry;
+    if (log->entries_count > 0 && entry_decode(log->entries[0], &entry) && entry.index == base) {
+        put_reset(world, group, base); /* the log contradicts the snapshot */
+    }
+    group->needs_reset = false;
+    group->last = group->commit > base ? group->commit : base; /* the rest nobody else has */
+    group->term += 1;
+    group->voted_for = 0;
+    group->hinted = 0;
+    append_random(world, group);
+    put_entries(world, group, base + 1);
+    group->commit = group->last;
+    put_hard_state(world, group);
+}
+
+TEST(random_damage)
+{
+    unsigned suspects = 0;
+    unsigned damaged = 0;
+    for (uint64_t seed = 1; seed <= 600 && test_failures == 0; seed++) {
+        struct world *world = world_lived(seed, 3, 60);
+        for (unsigned tries = 0; tries < 5000 && !damage_log(world); tries++) {
+        }
+        world->meta.clean = prng_chance(&world->prng, 1, 2);
+        recover(world);
+        for (uint32_t i = 0; i < GROUPS; i++) {
+            check_damaged_group(world, &world->groups[i]);
+            suspects += log_of(world, &world->groups[i])->boot.is_suspect;
+        }
+        damaged += world->result.damages > 0;
+        for (uint32_t i = 0; i < GROUPS; i++) {
+            cure(world, &world->groups[i]);
+        }
+        recover(world);
+        for (uint32_t i = 0; i < GROUPS; i++) {
+            check_group(world, &world->groups[i]);
+        }
+        if (test_failures > 0) {
+            printf("seed %" PRIu64 "\n", seed);
+        }
+        world_free(world);
+    }
+    CHECK(damaged > 200);
+    CHECK(suspects > 200);
+    CHECK(suspects < damaged * GROUPS);
+}
+
 TEST_MAIN
