@@ -37,6 +37,7 @@ struct node_watch {
     enum node_state state;
     uint64_t heard_ms; /* last */
     uint64_t alive_since_ms;
+    bool is_stopping;        /* and said so */
     struct peer_hello hello; /* its last one; node "": none yet */
 };
 
@@ -72,6 +73,11 @@ struct coordinator *coordinator_new(uint64_t written_index, bool is_settled)
 void coordinator_free(struct coordinator *coordinator)
 {
     mem_free(coordinator);
+}
+
+void coordinator_hurry(struct coordinator *coordinator)
+{
+    coordinator->next_ms = 0;
 }
 
 static struct node_watch *watch_of(const struct node *node, uint64_t number)
@@ -171,15 +177,17 @@ bool coordinator_on_peer_event(struct node *node, const struct peer_event *event
 {
     struct node_watch *watch = watch_of(node, event->number);
     if (event->kind == PEER_EVENT_UP && watch != NULL) {
+        watch->is_stopping = watch->is_stopping && watch->hello.boot == event->hello->boot;
         watch->hello = *event->hello;
     }
     if (event->kind != PEER_EVENT_FRAME || event->frame_kind != PEER_FRAME_STAY) {
         return false;
     }
-    if (event->body.size == 4) {
+    if (event->body.size == STAY_BYTES && watch != NULL) {
         uint32_t ms = load_u32(event->body.data);
         ms = ms < STAY_MS_MAX ? ms : STAY_MS_MAX;
         node->coordinator->stay_until_ms = node->consensus->now_ms + ms;
+        watch->is_stopping = event->body.data[4] != 0;
     }
     return true;
 }
@@ -397,10 +405,12 @@ static void stay(struct node *node, uint32_t ms)
     node->coordinator->stay_until_ms = node->consensus->now_ms + ms;
     for (uint32_t i = 0; i < node->members.count; i++) {
         uint64_t link = peers_link(node->peers, node->members.items[i].number, PEER_RAFT);
-        char *to = link != 0 ? peers_frame_begin(node->peers, link, PEER_FRAME_STAY, 4) : NULL;
+        char *to =
+            link != 0 ? peers_frame_begin(node->peers, link, PEER_FRAME_STAY, STAY_BYTES) : NULL;
         if (to != NULL) {
             store_u32(to, ms);
-            peers_frame_end(node->peers, link, 4);
+            to[4] = node->is_stopping;
+            peers_frame_end(node->peers, link, STAY_BYTES);
         }
     }
 }
@@ -415,11 +425,11 @@ static uint64_t successor_of(const struct node *node, const struct replica *repl
     const struct raft_config *config = raft_config(replica->raft, &at);
     for (uint32_t i = 0; i < config->members_count; i++) {
         const struct raft_member *member = &config->members[i];
+        const struct node_watch *watch = watch_of(node, member->node);
         struct raft_peer_view view;
         bool may_lead = (member->roles & RAFT_VOTER) != 0 &&
-                        member->node != node->consensus->options.node &&
-                        (wanted == 0 || member->node == wanted) &&
-                        coordinator_state(node, member->node) == NODE_ALIVE &&
+                        (wanted == 0 || member->node == wanted) && watch != NULL &&
+                        watch->state == NODE_ALIVE && !watch->is_stopping &&
                         peer_is_close(node, replica, member->node, READY_ENTRIES);
         if (may_lead && raft_peer(replica->raft, member->node, &view) && view.match >= best_match) {
             best = member->node;
@@ -452,6 +462,24 @@ enum failover_result coordinator_failover(struct node *node, uint32_t group, uin
     return led == 0 ? FAILOVER_NOT_LEADER : begun == 0 ? FAILOVER_NO_TARGET : FAILOVER_OK;
 }
 
+/* True when the group needs us no more, or cannot be helped.  Each is handed over once: what comes
+ * back comes from somebody who stops as well. */
+static bool handed_over(struct node *node, struct replica *replica)
+{
+    if (!replica_is_leader(replica)) {
+        return true;
+    }
+    if (replica->transfer_until_ms == UINT64_MAX) {
+        return !raft_has_transfer(replica->raft);
+    }
+    uint64_t successor = successor_of(node, replica, /* wanted= */ 0);
+    if (successor != 0 && !raft_has_transfer(replica->raft) &&
+        hand_over(node, replica, successor)) {
+        replica->transfer_until_ms = UINT64_MAX;
+    }
+    return successor == 0;
+}
+
 bool coordinator_may_stop(struct node *node)
 {
     struct coordinator *coordinator = node->coordinator;
@@ -465,13 +493,7 @@ bool coordinator_may_stop(struct node *node)
     }
     uint32_t left = 0;
     for (uint32_t i = 0; i < node->consensus->count; i++) {
-        struct replica *replica = node->consensus->replicas[i];
-        uint64_t successor =
-            replica_is_leader(replica) ? successor_of(node, replica, /* wanted= */ 0) : 0;
-        left += successor != 0;
-        if (successor != 0 && !raft_has_transfer(replica->raft)) {
-            (void)hand_over(node, replica, successor);
-        }
+        left += handed_over(node, node->consensus->replicas[i]) ? 0 : 1;
     }
     return left == 0 || now_ms >= coordinator->stop_began_ms + STOP_WAIT_MS;
 }

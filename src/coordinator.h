@@ -25,7 +25,9 @@ struct coordinator;
 struct node;
 struct peer_event;
 
-enum { PEER_FRAME_STAY = 2 }; /* RAFT channel: leadership was moved by hand; body: u32 ms */
+/* RAFT channel: leadership is being moved by hand, leave it where it is put.  Body: u32 for how
+ * many ms, u8 1: the sender is about to stop, give it none. */
+enum { PEER_FRAME_STAY = 2, STAY_BYTES = 5 };
 
 enum node_state { NODE_ALIVE, NODE_SUSPECT, NODE_DEAD };
 
@@ -36,6 +38,8 @@ void coordinator_free(struct coordinator *coordinator); /* NULL is allowed */
 
 /* Once per iteration of a member's loop. */
 void coordinator_step(struct node *node);
+/* The list of members has changed: the next step is due. */
+void coordinator_hurry(struct coordinator *coordinator);
 /* Events of the RAFT links.  True: the frame was for the coordinator. */
 bool coordinator_on_peer_event(struct node *node, const struct peer_event *event);
 

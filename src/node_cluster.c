@@ -243,6 +243,7 @@ void node_members_changed(struct node *node)
 {
     node->members_seen = node->members.epoch;
     peers_follow(node);
+    coordinator_hurry(node->coordinator);
     log_event(node->log, LOG_INFO, "members_changed", LOG_U64("epoch", node->members.epoch),
               LOG_U64("members", node->members.count));
 }
