@@ -19,16 +19,20 @@
 
 enum {
     NS_PER_MS = 1000000,
-    TICK_GRID_MS = 10,                /* timers fire on a grid, so that heartbeats share frames */
-    SWEEP_MS = 50,                    /* requests that waited too long are looked for this often */
-    MARKS_FIRST = 256,                /* ring slots at the start; doubled on demand */
-    HINT_ENTRIES = 256,               /* a commit hint is written at least so often ... */
-    HINT_BYTES = 1 << 20,             /* ... or after so many bytes of a group's entries */
-    OUTBOX_FRAME_BYTES = 1 << 20,     /* larger outboxes leave at once */
-    KEEP_ENTRIES = 256,               /* kept in memory when everybody has them ... */
-    KEEP_BYTES = 64 << 10,            /* ... and no more bytes than that */
-    LAG_ENTRIES_MAX = 16 << 10,       /* kept for peers that are behind; beyond: a snapshot */
-    LAG_BYTES_MAX = 512 << 10,        /* 128 MiB for 256 groups */
+    TICK_GRID_MS = 10,            /* timers fire on a grid, so that heartbeats share frames */
+    SWEEP_MS = 50,                /* requests that waited too long are looked for this often */
+    MARKS_FIRST = 256,            /* ring slots at the start; doubled on demand */
+    HINT_ENTRIES = 256,           /* a commit hint is written at least so often ... */
+    HINT_BYTES = 1 << 20,         /* ... or after so many bytes of a group's entries */
+    OUTBOX_FRAME_BYTES = 1 << 20, /* larger outboxes leave at once */
+    KEEP_ENTRIES = 256,           /* kept in memory when everybody has them ... */
+    KEEP_BYTES = 64 << 10,        /* ... and no more bytes than that */
+    FOLLOW_ENTRIES = 2048,        /* a follower does not know who has them: should it lead ... */
+    FOLLOW_BYTES = 256 << 10,     /* ... others may lack a little */
+    LAG_ENTRIES_MAX = 16 << 10,   /* kept for peers that are behind; beyond: a snapshot */
+    LAG_BYTES_MAX = 32 << 20,     /* well over what may be in flight ... */
+    LAG_BYTES_SHORT = 512 << 10,  /* ... but so much when all windows together are large */
+    WINDOWS_BYTES_MAX = 64 << 20,
     LOG_CAPACITY_MAX = 64 << 10,      /* slots of raft's log */
     APPEND_BYTES_MAX = 64 << 10,      /* entries of one APPEND message */
     INFLIGHT_BYTES_MAX = 1 << 20,     /* unacknowledged bytes to one peer, a group */
@@ -285,6 +289,12 @@ static void window_take(struct consensus *consensus, struct replica *replica,
         bytes = encode_own(consensus, replica, entry, &size);
     } else {
         const struct slice *sent = entry->bytes;
+        struct entry decoded;
+        bool is_entry = entry_decode(*sent, &decoded);
+        ASSERT(is_entry);
+        if (decoded.time_ms > replica->last_time_ms) {
+            replica->last_time_ms = decoded.time_ms; /* should we lead: time goes on from here */
+        }
         size = (uint32_t)sent->size;
         bytes = mem_alloc(size);
         memcpy(bytes, sent->data, size);
@@ -447,7 +457,9 @@ static void take_output(struct consensus *consensus, struct replica *replica, bo
     }
     if (output->read_id_confirmed != 0) {
         replica->confirmed_read_id = output->read_id_confirmed;
-        replica->read_index = output->read_index;
+        if (output->read_index > replica->read_index) {
+            replica->read_index = output->read_index;
+        }
         consensus_touch(consensus, replica);
     }
     if (replica->commit_index > replica->applied) {
@@ -599,6 +611,7 @@ void consensus_send(struct consensus *consensus)
 
 void consensus_on_durable(struct consensus *consensus, uint64_t sequence)
 {
+    look_at_clock(consensus);
     uint64_t from = consensus->marks_head;
     uint64_t end = from;
     uint32_t mask = consensus->marks_capacity - 1;
@@ -634,17 +647,18 @@ uint64_t consensus_deadline_ns(const struct consensus *consensus)
 char *consensus_propose_begin(struct consensus *consensus, struct replica *replica,
                               struct entry *entry, size_t body_max, enum raft_result *out_result)
 {
+    if (replica->window_last + 1 - replica->queued_first >= RAFT_APPEND_ENTRIES_MAX) {
+        flush_queued(consensus, replica);
+    }
     if (replica->role != RAFT_LEADER || replica->has_transfer) {
         *out_result = replica->has_transfer ? RAFT_TRANSFERRING : RAFT_NOT_LEADER;
         return NULL;
     }
+    size_t header = entry_header_size(entry);
     uint64_t queued = replica->window_last + 1 - replica->queued_first;
-    if (queued >= RAFT_APPEND_ENTRIES_MAX) {
-        flush_queued(consensus, replica);
-        queued = 0;
-    }
     uint64_t uncommitted = raft_uncommitted_bytes(replica->raft) + replica->queued_bytes;
-    if (uncommitted + body_max > UNCOMMITTED_BYTES_MAX || raft_log_space(replica->raft) <= queued) {
+    if (uncommitted + header + body_max > UNCOMMITTED_BYTES_MAX ||
+        raft_log_space(replica->raft) <= queued) {
         *out_result = RAFT_FULL;
         return NULL;
     }
@@ -656,7 +670,6 @@ char *consensus_propose_begin(struct consensus *consensus, struct replica *repli
     entry->time_ms = replica->last_time_ms;
     entry->group = (uint16_t)replica->group;
     *out_result = RAFT_OK;
-    size_t header = entry_header_size(entry);
     char *bytes = mem_alloc(header + body_max);
     entry_header_write(entry, bytes);
     return bytes + header;
@@ -672,11 +685,14 @@ void consensus_propose_end(struct consensus *consensus, struct replica *replica,
     consensus_touch(consensus, replica);
 }
 
-void consensus_read(struct consensus *consensus, struct replica *replica, struct late_request *late)
+void consensus_read(struct consensus *consensus, struct replica *replica, struct late_request *late,
+                    uint64_t behind)
 {
     struct pending pending = {
         .position = ++replica->next_read_id,
+        .term = replica->term,
         .until_ms = consensus->now_ms + consensus->options.request_timeout_ms,
+        .behind = behind,
         .kind = PENDING_READ,
         .asker = late->asker,
         .command = late->command,
@@ -697,7 +713,9 @@ static const char no_read[] = "NOQUORUM no majority confirmed the read in time";
 
 static void answer_pending(struct consensus *consensus, struct pending *pending, const char *text)
 {
+    ASSERT(pending->kind != PENDING_EFFECTS);
     answer_error(&consensus->shard->answers, &pending->asker, pending->command, text);
+    mem_free(pending->typed);
     if (pending->kind == PENDING_READ) {
         late_request_free(pending->read);
     }
@@ -774,27 +792,57 @@ static uint64_t everybody_has(const struct consensus *consensus, const struct re
     return index;
 }
 
-/* Drops what nobody needs, and what those who are too far behind would need: they get a snapshot.
- */
+/* How much of a window is kept: of what everybody has, and of what somebody lacks. */
+struct keep {
+    uint64_t entries, bytes;
+};
+
+static struct keep keep_for_all(const struct replica *replica)
+{
+    return replica_is_leader(replica) ? (struct keep){ KEEP_ENTRIES, KEEP_BYTES }
+                                      : (struct keep){ FOLLOW_ENTRIES, FOLLOW_BYTES };
+}
+
+static struct keep keep_for_laggards(const struct consensus *consensus)
+{
+    bool is_short = consensus->window_bytes > WINDOWS_BYTES_MAX;
+    return (struct keep){ LAG_ENTRIES_MAX, is_short ? LAG_BYTES_SHORT : LAG_BYTES_MAX };
+}
+
+static void count_window(struct consensus *consensus, struct replica *replica)
+{
+    consensus->window_bytes += replica->window_bytes - replica->counted_bytes;
+    replica->counted_bytes = replica->window_bytes;
+}
+
+/* The last entry to be forgotten: nobody needs it, or only those who are too far behind: they get a
+ * snapshot.  What is not applied always stays. */
+static uint64_t forget_until(const struct consensus *consensus, const struct replica *replica)
+{
+    struct keep all = keep_for_all(replica);
+    struct keep laggards = keep_for_laggards(consensus);
+    uint64_t matched = everybody_has(consensus, replica);
+    uint64_t forget = replica->window_first - 1;
+    uint64_t uncommitted = raft_uncommitted_bytes(replica->raft) + replica->queued_bytes;
+    uint64_t bytes = replica->window_bytes - uncommitted; /* of the committed ones behind it */
+    while (forget < replica->applied) {
+        const struct keep *keep = forget + 1 > matched ? &laggards : &all;
+        if (replica->applied - forget <= keep->entries && bytes <= keep->bytes) {
+            break;
+        }
+        bytes -= replica_window_at(replica, ++forget)->size;
+    }
+    return forget;
+}
+
 void consensus_applied(struct consensus *consensus, struct replica *replica)
 {
+    count_window(consensus, replica);
     uint64_t count = replica->window_last + 1 - replica->window_first;
     if (LIKELY(count < 2 * KEEP_ENTRIES && replica->window_bytes < 2 * KEEP_BYTES)) {
         return;
     }
-    uint64_t matched = everybody_has(consensus, replica);
-    uint64_t bytes = replica->window_bytes;
-    uint64_t forget = replica->window_first - 1;
-    while (forget < replica->applied) {
-        bool is_needed = forget + 1 > matched;
-        uint64_t keep_entries = is_needed ? LAG_ENTRIES_MAX : KEEP_ENTRIES;
-        uint64_t keep_bytes = is_needed ? LAG_BYTES_MAX : KEEP_BYTES;
-        if (replica->applied - forget <= keep_entries && bytes <= keep_bytes) {
-            break;
-        }
-        bytes -= replica_window_at(replica, forget + 1)->size;
-        forget++;
-    }
+    uint64_t forget = forget_until(consensus, replica);
     if (forget < replica->window_first) {
         return;
     }
@@ -803,6 +851,7 @@ void consensus_applied(struct consensus *consensus, struct replica *replica)
     step(consensus, replica,
          (struct raft_input){ .kind = RAFT_INPUT_COMPACT, .compact = { forget, &snapshot } });
     replica_window_forget(replica, forget);
+    count_window(consensus, replica);
 }
 
 /* ── members, leadership, snapshots ──────────────────────────────────────────────────────────── */

@@ -87,6 +87,7 @@ struct consensus {
     uint64_t deadline_ms;   /* a lower bound of the replicas' */
     uint64_t next_sweep_ms; /* of requests that waited too long */
     uint32_t leaders_count; /* replicas this node leads */
+    uint64_t window_bytes;  /* of all windows, as of each replica's last apply */
 
     struct raft_output *output;         /* scratch */
     struct raft_wire_message *message;  /* scratch */
@@ -151,9 +152,10 @@ static inline bool replica_may_read(const struct replica *replica, uint64_t now_
 {
     return now_ms < replica->lease_until_ms && replica->applied >= replica->commit_index;
 }
-/* Runs the read when raft has confirmed a read point for it (ReadIndex).  Takes ownership. */
-void consensus_read(struct consensus *consensus, struct replica *replica,
-                    struct late_request *late);
+/* Runs the read when raft has confirmed a read point for it (ReadIndex), and not before the entry
+ * `behind` of the present term is applied or lost (0: none).  Takes ownership. */
+void consensus_read(struct consensus *consensus, struct replica *replica, struct late_request *late,
+                    uint64_t behind);
 
 /* ── members, leadership, snapshots ──────────────────────────────────────────────────────────── */
 

@@ -254,8 +254,11 @@ static void drain_writer(struct node *node)
         while (io_next(node->io, &event)) {
             if (event.kind == IO_EVENT_FILE && event.owner == writer) {
                 snapshot_writer_on_event(writer, &event);
-            } else if (event.kind == IO_EVENT_FILE) {
+            } else if (event.kind == IO_EVENT_FILE && event.owner == node->shard.aof) {
                 aof_on_event(node->shard.aof, &event);
+            } else if (event.kind == IO_EVENT_FILE && node->transfers != NULL &&
+                       transfers_owns(node->transfers, &event)) {
+                transfers_on_event(node->transfers, &event);
             }
         }
     }
@@ -270,6 +273,7 @@ void node_deinit(struct node *node)
         snapshots_deinit(&node->snapshots);
     }
     bool was_member = node->consensus != NULL;
+    transfers_free(node->transfers); /* before the log: it waits for files of its own */
     if (was_member && node->shard.aof != NULL && aof_failure(node->shard.aof) == 0) {
         consensus_hint_all(node->consensus);
     }
@@ -283,7 +287,6 @@ void node_deinit(struct node *node)
         if (was_member) {
             coordinator_free(node->coordinator);
             forward_free(node->forward);
-            transfers_free(node->transfers);
             consensus_free(node->consensus);
         }
         shard_deinit(&node->shard);

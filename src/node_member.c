@@ -68,6 +68,8 @@ static void on_client_event(struct node *node, const struct peer_event *event)
         }
         break;
     case PEER_EVENT_FRAME:
+        /* A lease is looked up at a time after the request arrived. */
+        consensus_set_clock(node->consensus, io_clock_ns(node->io));
         forward_on_frame(node->forward, &node->pipeline, event, node->consensus->now_ms);
         break;
     }
@@ -114,9 +116,9 @@ void member_step(struct node *node)
     if (node->members.epoch != node->members_seen) {
         node_members_changed(node);
     }
-    coordinator_step(node);
     transfers_step(node->transfers);
-    (void)shard_discard(&node->shard);
+    coordinator_step(node); /* writes a list of members that was received before the log does */
+    shard_reclaim(&node->shard);
     consensus_flush(consensus); /* what the steps above proposed */
 }
 
@@ -145,7 +147,7 @@ bool member_has_work(const struct node *node)
     }
     return node->consensus != NULL &&
            (node->consensus->dirty_count > 0 || transfers_has_work(node->transfers) ||
-            node->shard.discarded != NULL);
+            shard_has_discarded(&node->shard));
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)

@@ -4,7 +4,7 @@
  *
  * A queue in order of position.  On a lone node there is one, by sequence number of the AOF; a
  * replicated group has one of its own, by log index.  There what waits for an older term stands in
- * front, even for a higher index: that entry was overwritten, and will never be applied.
+ * front, even for a higher index: that entry was overwritten, and can only come back as it was.
  */
 #pragma once
 
@@ -41,6 +41,7 @@ struct pending {
     uint64_t position; /* waits for this sequence number or index */
     uint64_t term;     /* replicated: the leader's when it was proposed or asked */
     uint64_t until_ms; /* replicated: no longer than this; 0: for ever */
+    uint64_t behind;   /* PENDING_READ by read id: an index that must be applied as well */
     enum pending_kind kind;
     bool is_partial;            /* a part of a split command, and not its last one */
     struct slowlog_args *typed; /* PENDING_WRITE: as meter_type made it; owned */

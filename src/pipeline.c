@@ -297,6 +297,7 @@ bool pipeline_prepare(struct pipeline *pipeline, struct staged *staged, struct c
 {
     struct reply capture;
     capture_begin(pipeline, &capture);
+    bool has_key = staged->command->first_key == 1 && staged->argc > 1;
     *ctx = (struct command_ctx){
         .command = staged->command,
         .argv = staged->argv,
@@ -304,7 +305,8 @@ bool pipeline_prepare(struct pipeline *pipeline, struct staged *staged, struct c
         .reply = &capture,
         .keyspace = &pipeline->shard->keyspace,
         .consistency = staged->consistency,
-        .now_ms = pipeline->shard->now_ms,
+        .now_ms =
+            has_key ? shard_key_time_ms(pipeline->shard, staged->argv[1]) : pipeline->shard->now_ms,
     };
     if (staged->command->prepare(ctx) == 0) {
         return true;

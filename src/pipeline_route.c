@@ -74,7 +74,8 @@ static void read_here(struct pipeline *pipeline, struct replica *replica, struct
     struct staged *staged = &routed->staged;
     uint64_t now_ms = shard->consensus->now_ms;
     if (now_ms >= replica->lease_until_ms) {
-        consensus_read(shard->consensus, replica, pipeline_late(staged));
+        uint64_t behind = routed->follows_writes ? replica->window_last : 0;
+        consensus_read(shard->consensus, replica, pipeline_late(staged), behind);
     } else if ((routed->follows_writes && replica->window_last > replica->applied) ||
                replica->commit_index > replica->applied) {
         shard_read_behind(shard, replica, pipeline_late(staged));

@@ -50,7 +50,7 @@ struct replica {
     uint64_t applied, applied_term;
     struct raft_config applied_config; /* of the last CONFIG entry applied */
     uint64_t hinted_commit;            /* the commit index last written to the AOF */
-    uint64_t last_time_ms;             /* of the newest entry: time never goes back */
+    uint64_t last_time_ms;             /* of the newest entry seen: time never goes back */
 
     struct pending_queue pending; /* by index */
     uint64_t next_read_id, confirmed_read_id, read_index;
@@ -66,6 +66,7 @@ struct replica {
 
     struct raft_persist persisted; /* scratch: the last output of a durable batch; id 0: none */
     uint64_t queued_bytes;         /* of the queued entries */
+    uint64_t counted_bytes;        /* of the window, as counted in consensus->window_bytes */
     uint64_t unhinted_bytes;       /* of entries appended since the last commit hint */
     uint64_t hard_state_sequence; /* of the newest AOF_HARD_STATE record; 0: none in this process */
     bool has_transfer;            /* leadership is being handed over: nothing is proposed */

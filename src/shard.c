@@ -61,9 +61,10 @@ void shard_deinit(struct shard *shard)
     effects_deinit(&shard->effects);
     buffer_free(&shard->captured);
     answers_deinit(&shard->answers);
-    if (shard->discarded != NULL) {
-        kv_free(shard->discarded);
+    for (uint32_t i = 0; i < shard->discarded_count; i++) {
+        kv_free(shard->discarded[i]);
     }
+    mem_free(shard->discarded);
     keyspace_deinit(&shard->keyspace);
 }
 
@@ -457,6 +458,28 @@ void shard_read_behind(struct shard *shard, struct replica *replica, struct late
     consensus_touch(shard->consensus, replica);
 }
 
+static uint64_t time_ms(const struct shard *shard, uint32_t partition)
+{
+    uint64_t last_ms = consensus_replica(shard->consensus, partition)->last_time_ms;
+    return last_ms > shard->now_ms ? last_ms : shard->now_ms;
+}
+
+uint64_t shard_key_time_ms(const struct shard *shard, struct slice key)
+{
+    return LIKELY(shard->consensus == NULL)
+               ? shard->now_ms
+               : time_ms(shard, keyspace_partition(&shard->keyspace, key));
+}
+
+static uint64_t read_time_ms(const struct shard *shard, const struct command *command,
+                             uint32_t argc, const struct slice *argv, struct key_place place)
+{
+    if (LIKELY(shard->consensus == NULL) || command->first_key != 1 || argc < 2) {
+        return shard->now_ms;
+    }
+    return place.is_known ? time_ms(shard, place.partition) : shard_key_time_ms(shard, argv[1]);
+}
+
 void shard_run_read(struct shard *shard, const struct command *command, uint32_t argc,
                     const struct slice *argv, struct key_place place, struct reply *reply)
 {
@@ -466,7 +489,7 @@ void shard_run_read(struct shard *shard, const struct command *command, uint32_t
         .argc = argc,
         .reply = reply,
         .keyspace = &shard->keyspace,
-        .now_ms = shard->now_ms,
+        .now_ms = read_time_ms(shard, command, argc, argv, place),
         .seed = prng_next(&shard->prng),
         .first_key_hash = place.hash,
         .first_key_partition = place.partition,

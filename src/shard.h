@@ -73,7 +73,8 @@ struct shard {
     struct keyspace keyspace;
     struct group *groups;      /* owned; keyspace.count of them */
     struct sessions *sessions; /* owned; likewise */
-    struct kv *discarded;      /* owned; the contents a received snapshot replaced, being freed */
+    struct kv **discarded;     /* owned, and each of them: contents that are being freed */
+    uint32_t discarded_count, discarded_capacity;
     struct prng prng;
     uint64_t now_ms; /* wall clock, never going back; refreshed once per iteration */
     uint64_t now_sampled_ns;
@@ -169,16 +170,22 @@ void shard_note_appended(struct shard *shard, const struct replica *replica, uin
 /* AOF sequence of a replicated group's entry; 0 when it is not in the window (any more). */
 uint64_t shard_sequence_of(const struct shard *shard, uint32_t group, uint64_t index);
 /* A received snapshot becomes the partition: takes over kv and the contents of *sessions; the old
- * ones are freed bit by bit (shard_discard).  meta: index, term and time it stands at. */
+ * ones are discarded.  meta: index, term and time it stands at. */
 void shard_adopt(struct shard *shard, uint32_t partition, struct kv *kv, struct sessions *sessions,
                  const struct snapshot_meta *meta, const struct raft_config *config);
-/* Frees a bounded part of what shard_adopt replaced; true while more is left. */
-bool shard_discard(struct shard *shard);
+/* Takes over contents that nobody needs any more, but for views that are still open. */
+void shard_discard(struct shard *shard, struct kv *kv);
+/* Frees a bounded part of what was discarded. */
+void shard_reclaim(struct shard *shard);
+bool shard_has_discarded(const struct shard *shard); /* something can be freed right now */
 
 /* ── reads ───────────────────────────────────────────────────────────────────────────────────── */
 
 /* Lone node: runs the read when everything logged so far has been applied.  Takes ownership. */
 void shard_read_later(struct shard *shard, struct late_request *late);
+/* The time at which a command on this key runs if it comes now: never before what other leaders'
+ * clocks have said. */
+uint64_t shard_key_time_ms(const struct shard *shard, struct slice key);
 /* Member: runs it when everything this leader has logged in the group has been applied. */
 void shard_read_behind(struct shard *shard, struct replica *replica, struct late_request *late);
 /* Where a request's first key lies, when somebody already knows. */

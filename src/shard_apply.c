@@ -145,6 +145,7 @@ static void stage_decode(struct shard *shard, struct shard_stage *stage)
     }
     bool is_command = command_decode(stage->entry.body, &stage->args, &stage->decoded);
     ASSERT(is_command); /* a leader encoded it, and its checksum was right */
+    ASSERT(stage->entry.group < shard->keyspace.count);
     if (stage->decoded.command->first_key == 1 && stage->decoded.argc > 1) {
         struct kv *kv = shard->keyspace.partitions[stage->entry.group];
         stage->hash = kv_hash(kv, stage->decoded.argv[1]);
@@ -306,16 +307,18 @@ static void answer_waiting(struct shard *shard, uint64_t sequence)
     }
 }
 
-/* Member: an entry of `term` comes next.  Entries of lower terms that are still waited for will
- * never be applied; reads that waited for entries before this one run. */
-static void settle(struct shard *shard, struct replica *replica, uint64_t term)
+/* Member: the entry (index, term) comes next; term 0: it is not known yet.  Entries of lower terms
+ * that are still waited for cannot come any more; nor can others at its place or before.  Reads
+ * that waited for entries before this one run. */
+static void settle(struct shard *shard, struct replica *replica, uint64_t index, uint64_t term)
 {
     struct pending_queue *queue = &replica->pending;
     while (queue->head != queue->tail) {
         struct pending pending = *pending_at(queue, queue->head);
         bool is_read = pending.kind == PENDING_READ;
-        bool is_settled = pending.term < term || (is_read && pending.position <= replica->applied);
-        if (!is_settled) {
+        bool is_replaced =
+            !is_read && term != 0 && pending.position == index && pending.term != term;
+        if (pending.term >= term && pending.position >= index && !is_replaced) {
             return;
         }
         queue->head++;
@@ -328,12 +331,19 @@ static void settle(struct shard *shard, struct replica *replica, uint64_t term)
     }
 }
 
+/* True when what the read's connection wrote before it has been applied, or never will be. */
+static bool is_behind_its_writes(const struct replica *replica, const struct pending *read)
+{
+    return replica->applied >= read->behind || replica->applied_term > read->term;
+}
+
 static void run_waiting_reads(struct shard *shard, struct replica *replica)
 {
-    settle(shard, replica, /* term= */ 0);
+    settle(shard, replica, replica->applied + 1, /* term= */ 0);
     const struct pending *front = NULL;
     while ((replica->applied >= replica->read_index || MUTANT(MUT_READ_BEFORE_APPLIED)) &&
-           (front = pending_front(&replica->reads, replica->confirmed_read_id)) != NULL) {
+           (front = pending_front(&replica->reads, replica->confirmed_read_id)) != NULL &&
+           is_behind_its_writes(replica, front)) {
         struct late_request *late = front->read;
         replica->reads.head++;
         answer_read(shard, late);
@@ -347,7 +357,7 @@ static bool take_owner(struct shard *shard, const struct shard_stage *stage,
     struct pending_queue *queue = &shard->pending;
     uint64_t position = stage->sequence;
     if (stage->replica != NULL) {
-        settle(shard, stage->replica, stage->entry.term);
+        settle(shard, stage->replica, stage->entry.index, stage->entry.term);
         queue = &stage->replica->pending;
         position = stage->entry.index;
     }
@@ -355,8 +365,8 @@ static bool take_owner(struct shard *shard, const struct shard_stage *stage,
     if (front == NULL || front->kind != PENDING_WRITE) {
         return false;
     }
-    ASSERT(front->position == position &&
-           (stage->replica == NULL || front->term == stage->entry.term));
+    ASSERT(front->position == position);
+    ASSERT(stage->replica == NULL || front->term == stage->entry.term);
     *out_owner = *front;
     queue->head++;
     return true;
@@ -398,13 +408,13 @@ static void apply_owned(struct shard *shard, struct shard_stage *stage)
 static void apply_meta(struct shard *shard, const struct entry *entry)
 {
     struct members *members = shard->consensus->members;
-    bool is_good = true;
+    bool is_good = entry->kind == ENTRY_NOOP;
     if (entry->kind == ENTRY_META) {
         is_good = members_apply(members, entry->body, entry->index, entry->term);
     } else if (entry->kind == ENTRY_CONFIG) {
         is_good = raft_config_decode(entry->body, &members->config);
     }
-    ASSERT(is_good);
+    ASSERT(is_good); /* a leader made it, and its checksum was right */
     members->index = entry->index;
     members->term = entry->term;
 }
@@ -420,7 +430,7 @@ static void apply_to_partition(struct shard *shard, struct shard_stage *stage)
         return;
     }
     if (stage->replica != NULL) {
-        settle(shard, stage->replica, entry->term);
+        settle(shard, stage->replica, entry->index, entry->term);
     }
     bool is_good = apply_other(shard, entry);
     ASSERT(is_good);
@@ -545,11 +555,7 @@ void shard_adopt(struct shard *shard, uint32_t partition, struct kv *kv, struct 
 {
     struct replica *replica = consensus_replica(shard->consensus, partition);
     struct group *group = &shard->groups[partition];
-    if (shard->discarded != NULL) {
-        kv_free(shard->discarded); /* rare: two in a row */
-    }
-    shard->discarded = shard->keyspace.partitions[partition];
-    kv_clear(shard->discarded);
+    shard_discard(shard, shard->keyspace.partitions[partition]);
     shard->keyspace.partitions[partition] = kv;
     sessions_deinit(&shard->sessions[partition]);
     shard->sessions[partition] = *sessions;
@@ -564,15 +570,45 @@ void shard_adopt(struct shard *shard, uint32_t partition, struct kv *kv, struct 
     group->last_index = meta->index;
     group->term = meta->term;
     group->last_time_ms = replica->last_time_ms;
+    shard->damaged_count -= group->is_damaged;
     group->is_damaged = false;
 }
 
-bool shard_discard(struct shard *shard)
+/* ── contents that nobody needs any more ─────────────────────────────────────────────────────── */
+
+void shard_discard(struct shard *shard, struct kv *kv)
 {
-    if (shard->discarded == NULL || kv_reclaim(shard->discarded, RECLAIM_BATCH)) {
-        return shard->discarded != NULL;
+    if (shard->discarded_count == shard->discarded_capacity) {
+        shard->discarded_capacity =
+            shard->discarded_capacity == 0 ? 4 : 2 * shard->discarded_capacity;
+        shard->discarded =
+            mem_realloc(shard->discarded, shard->discarded_capacity * sizeof(struct kv *));
     }
-    kv_free(shard->discarded);
-    shard->discarded = NULL;
-    return false;
+    kv_clear(kv); /* views go on with what was there */
+    shard->discarded[shard->discarded_count++] = kv;
+}
+
+/* The first that no view shows any more; discarded_count: none. */
+static uint32_t discarded_first(const struct shard *shard)
+{
+    uint32_t at = 0;
+    while (at < shard->discarded_count && kv_views_count(shard->discarded[at]) > 0) {
+        at++;
+    }
+    return at;
+}
+
+bool shard_has_discarded(const struct shard *shard)
+{
+    return discarded_first(shard) < shard->discarded_count;
+}
+
+void shard_reclaim(struct shard *shard)
+{
+    uint32_t at = discarded_first(shard);
+    if (at == shard->discarded_count || kv_reclaim(shard->discarded[at], RECLAIM_BATCH)) {
+        return;
+    }
+    kv_free(shard->discarded[at]);
+    shard->discarded[at] = shard->discarded[--shard->discarded_count];
 }

@@ -266,6 +266,9 @@ static void group_end(struct snapshots *snapshots)
     snapshots->files++;
     snapshots->keys += meta.keys;
     snapshots->bytes += meta.bytes;
+    if (meta.index < group->snapshot_index) {
+        return; /* another node's snapshot has taken the group further meanwhile */
+    }
     /* The generation before is now the older of the two: the log is needed from behind it. */
     if (group->snapshot_index != 0) {
         group->needed_sequence = group->snapshot_sequence + 1;

@@ -68,7 +68,8 @@ struct sending {
     uint32_t group;
     struct kv_view *view; /* NULL of the meta group */
     uint64_t entries, digest;
-    bool is_ended;
+    bool is_ended;        /* nothing more is sent; the other side closes the link */
+    uint64_t deadline_ns; /* without any progress */
 };
 
 /* A fetch that waits for its turn. */
@@ -89,7 +90,6 @@ struct transfers {
     struct sending sendings[TRANSFERS_MAX];
     struct wanted *wanted; /* owned: one place for each replica */
     uint32_t wanted_count;
-    struct kv *discarded; /* owned: of fetches that came to nothing, being freed */
     struct transfer_stats stats;
 };
 
@@ -154,19 +154,20 @@ void transfers_free(struct transfers *transfers)
             kv_view_end(transfers->sendings[i].view);
         }
     }
-    if (transfers->discarded != NULL) {
-        kv_free(transfers->discarded);
-    }
     mem_free(transfers->wanted);
     mem_free(transfers);
+}
+
+static uint64_t stall_ns(const struct transfers *transfers)
+{
+    return io_clock_ns(transfers->shard->io) + (uint64_t)TRANSFER_STALL_MS * NS_PER_MS;
 }
 
 /* ── fetching ────────────────────────────────────────────────────────────────────────────────── */
 
 static void fetch_progress(struct transfers *transfers, struct fetch *fetch)
 {
-    fetch->deadline_ns =
-        io_clock_ns(transfers->shard->io) + (uint64_t)TRANSFER_STALL_MS * NS_PER_MS;
+    fetch->deadline_ns = stall_ns(transfers);
 }
 
 void transfers_fetch(struct transfers *transfers, struct replica *replica, uint64_t from,
@@ -328,8 +329,10 @@ static void fetch_on_frame(struct transfers *transfers, struct fetch *fetch,
     case PEER_FRAME_SNAPSHOT_END:
         is_good = fetch_on_end(transfers, fetch, event->body);
         break;
-    case PEER_FRAME_SNAPSHOT_REFUSED:
-        fetch_fail(transfers, fetch, "the leader has none to give now");
+    case PEER_FRAME_SNAPSHOT_REFUSED: /* nothing is wrong: raft asks again */
+        log_event(transfers->log, LOG_DEBUG, "snapshot_refused",
+                  LOG_U64("group", fetch->replica->group));
+        fetch_end(transfers, fetch, false);
         return;
     default:
         break;
@@ -411,15 +414,6 @@ static void fetch_hand_over(struct transfers *transfers, struct fetch *fetch)
     fetch_end(transfers, fetch, true);
 }
 
-static void discard(struct transfers *transfers, struct kv *kv)
-{
-    if (transfers->discarded != NULL) {
-        kv_free(transfers->discarded);
-    }
-    transfers->discarded = kv;
-    kv_clear(kv);
-}
-
 /* The place is free again; only the writer is kept. */
 static void fetch_end(struct transfers *transfers, struct fetch *fetch, bool is_good)
 {
@@ -427,7 +421,7 @@ static void fetch_end(struct transfers *transfers, struct fetch *fetch, bool is_
         peers_close(transfers->peers, fetch->link);
     }
     if (fetch->kv != NULL) {
-        discard(transfers, fetch->kv);
+        shard_discard(transfers->shard, fetch->kv);
     }
     sessions_deinit(&fetch->sessions);
     buffer_free(&fetch->aux);
@@ -526,11 +520,21 @@ static void sending_begin(struct transfers *transfers, uint64_t link, struct rep
     memcpy(to + BEGIN_HEADER_BYTES, aux.data, aux.size);
     peers_frame_end(transfers->peers, link, BEGIN_HEADER_BYTES + aux.size);
     buffer_free(&aux);
-    *sending = (struct sending){ .link = link, .group = replica->group };
+    *sending = (struct sending){
+        .link = link,
+        .group = replica->group,
+        .deadline_ns = stall_ns(transfers),
+    };
     transfers->stats.sending++;
     if (replica->group != GROUP_META) {
         sending->view = kv_view_begin(transfers->shard->keyspace.partitions[replica->group]);
     }
+}
+
+/* What it has applied may be incomplete. */
+static bool is_damaged(const struct transfers *transfers, const struct replica *replica)
+{
+    return replica->group != GROUP_META && transfers->shard->groups[replica->group].is_damaged;
 }
 
 static void on_ask(struct transfers *transfers, const struct peer_event *event)
@@ -541,7 +545,8 @@ static void on_ask(struct transfers *transfers, const struct peer_event *event)
     }
     if (replica == NULL || sending_of(transfers, event->link) != NULL) {
         peers_close(transfers->peers, event->link);
-    } else if (replica->applied < load_u64(event->body.data + 2)) {
+    } else if (replica->applied < load_u64(event->body.data + 2) ||
+               is_damaged(transfers, replica)) {
         refuse(transfers, event->link, "this replica is behind as well");
     } else if (sending_of(transfers, /* a free one: */ 0) == NULL ||
                !has_view_left(transfers, replica->group)) {
@@ -560,11 +565,7 @@ static void send_end(struct transfers *transfers, struct sending *sending)
     store_u64(to, sending->entries);
     store_u64(to + 8, sending->digest);
     peers_frame_end(transfers->peers, sending->link, 16);
-    sending->is_ended = true; /* the other side closes the link */
-    if (sending->view != NULL) {
-        kv_view_end(sending->view);
-        sending->view = NULL;
-    }
+    sending->is_ended = true;
     transfers->stats.sent++;
 }
 
@@ -589,12 +590,14 @@ static void sending_step(struct transfers *transfers, struct sending *sending)
                                        BLOCK_HEADER_BYTES + block.size);
     if (entries > 0 && to == NULL) {
         peers_close(transfers->peers, sending->link); /* DOWN follows */
+        sending->is_ended = true;
     } else if (entries > 0) {
         store_u32(to, entries);
         memcpy(to + BLOCK_HEADER_BYTES, block.data, block.size);
         peers_frame_end(transfers->peers, sending->link, BLOCK_HEADER_BYTES + block.size);
         sending->entries += entries;
         sending->digest = digest_add(sending->digest, crc32c(0, block.data, block.size));
+        sending->deadline_ns = stall_ns(transfers);
         transfers->stats.bytes_out += block.size;
     }
     buffer_free(&block);
@@ -665,25 +668,23 @@ void transfers_step(struct transfers *transfers)
                    fetch->state != FETCH_WRITING) {
             fetch_fail(transfers, fetch, "no progress");
         }
-        if (transfers->sendings[i].link != 0) {
-            sending_step(transfers, &transfers->sendings[i]);
+        struct sending *sending = &transfers->sendings[i];
+        if (sending->link != 0 && now_ns >= sending->deadline_ns) {
+            peers_close(transfers->peers, sending->link); /* DOWN follows */
+            sending->is_ended = true;
+            sending->deadline_ns = stall_ns(transfers);
+        } else if (sending->link != 0) {
+            sending_step(transfers, sending);
         }
     }
     struct fetch *place = NULL;
     if (transfers->wanted_count > 0 && (place = fetch_free_place(transfers)) != NULL) {
         fetch_begin(transfers, place);
     }
-    if (transfers->discarded != NULL && !kv_reclaim(transfers->discarded, RECLAIM_BATCH)) {
-        kv_free(transfers->discarded);
-        transfers->discarded = NULL;
-    }
 }
 
 bool transfers_has_work(const struct transfers *transfers)
 {
-    if (transfers->discarded != NULL) {
-        return true;
-    }
     for (uint32_t i = 0; i < TRANSFERS_MAX; i++) {
         const struct fetch *fetch = &transfers->fetches[i];
         const struct sending *sending = &transfers->sendings[i];
@@ -704,9 +705,13 @@ uint64_t transfers_deadline_ns(const struct transfers *transfers)
     uint64_t deadline_ns = UINT64_MAX;
     for (uint32_t i = 0; i < TRANSFERS_MAX; i++) {
         const struct fetch *fetch = &transfers->fetches[i];
+        const struct sending *sending = &transfers->sendings[i];
         if ((fetch->state == FETCH_DIALING || fetch->state == FETCH_RECEIVING) &&
             fetch->deadline_ns < deadline_ns) {
             deadline_ns = fetch->deadline_ns;
+        }
+        if (sending->link != 0 && sending->deadline_ns < deadline_ns) {
+            deadline_ns = sending->deadline_ns;
         }
     }
     return deadline_ns;

@@ -115,6 +115,7 @@ const struct kv_entry *kv_view_next(struct kv_view *view);
 /* Bytes kept for this view only. */
 uint64_t kv_view_kept_bytes(const struct kv_view *view);
 void kv_view_end(struct kv_view *view);
+uint32_t kv_views_count(const struct kv *kv); /* open ones */
 
 /* ── expiry ──────────────────────────────────────────────────────────────────────────────────── */
 

@@ -112,6 +112,11 @@ void kv_view_end(struct kv_view *view)
     mem_free_sized(view, sizeof(*view));
 }
 
+uint32_t kv_views_count(const struct kv *kv)
+{
+    return kv->views_count;
+}
+
 /* ── keeping ─────────────────────────────────────────────────────────────────────────────────── */
 
 bool kv_views_keep(struct kv *kv, struct slice key, uint64_t hash, struct kv_entry *old)
