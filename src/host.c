@@ -3,6 +3,8 @@
  */
 #include "base/assert.h"
 #include "base/mem.h"
+#include "consensus.h"
+#include "forward.h"
 #include "io/io.h"
 #include "io/io_usage.h"
 #include "log.h"
@@ -144,6 +146,10 @@ static void apply_options(struct node *node)
     node->host.password = config->requirepass;
     node->host.consistency_default = config->consistency;
     aof_set_sync(node->shard.aof, config->appendfsync);
+    if (node->consensus != NULL) {
+        node->consensus->options.request_timeout_ms = config->request_timeout;
+        forward_set_timeout(node->forward, config->request_timeout);
+    }
     if (node->log != NULL) {
         log_set_level(node->log, config->log_level);
         log_set_format(node->log, config->log_format);

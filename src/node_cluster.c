@@ -203,6 +203,7 @@ void cluster_start(struct node *node, const struct replica_log *logs, uint32_t c
     node->consensus = consensus;
     node->forward = forward_new(node->peers, consensus, &node->shard.answers, node->log,
                                 options.node, options.boot, config->request_timeout);
+    forward_set_pipeline(node->forward, &node->pipeline);
     node->transfers =
         transfers_new(&node->shard, node->peers, consensus, &node->members, node->log,
                       node->data_dir != NULL ? config->data_dir : NULL, node->meta.identity);
