@@ -737,4 +737,332 @@ TEST(random_damage)
     CHECK(suspects < damaged * GROUPS);
 }
 
+/* ── by hand ─────────────────────────────────────────────────────────────────────────────────── */
+
+/* A founder in its first life as a member. */
+static struct world *world_plain(void)
+{
+    struct world *world = world_new(1);
+    world->meta.is_clustered = true;
+    world->meta.clustered_sequence = 1;
+    recover(world);
+    return world;
+}
+
+static void write_entries(struct world *world, struct model_group *group, unsigned count)
+{
+    uint64_t from = group->last + 1;
+    group->term = group->term > 0 ? group->term : 1;
+    for (unsigned i = 0; i < count; i++) {
+        append_random_effect(world, group);
+    }
+    put_entries(world, group, from);
+}
+
+static void write_committed(struct world *world, struct model_group *group, unsigned count)
+{
+    write_entries(world, group, count);
+    group->commit = group->last;
+    put_hard_state(world, group);
+}
+
+static void flip(struct world *world, const char *file, size_t at)
+{
+    disk_need(world->disk, file)->bytes.data[at] ^= 1;
+}
+
+/* This group is suspect and stands at `applied`; all others of the first three are as they were. */
+static void check_suspect(struct world *world, struct model_group *group, uint64_t applied)
+{
+    const struct replica_log *log = log_of(world, group);
+    CHECK(log->boot.is_suspect);
+    CHECK_EQ(log->boot.base.index, applied);
+    CHECK(is_applied_right(world, group));
+    for (uint32_t i = 0; i < USED; i++) {
+        if (&world->groups[i] != group) {
+            check_group(world, &world->groups[i]);
+        }
+    }
+    CHECK_EQ(world->result.suspects, 1);
+}
+
+TEST(the_newest_snapshot_is_bad_and_the_log_is_gone)
+{
+    struct world *world = world_plain();
+    struct model_group *group = &world->groups[1];
+    write_committed(world, group, 30);
+    write_snapshot(world, group, 20);
+    write_snapshot(world, group, 30);
+    life_end(world);
+    disk_need(world->disk, "d/aof-000000000001.log")->exists = false;
+    flip(world, "d/snap-00001-000000000000030.mdb", 130);
+    for (unsigned starts = 0; starts < 3; starts++) { /* the evidence stays */
+        recover(world);
+        check_suspect(world, group, 20);
+        CHECK(disk_find(world->disk, "d/snap-00001-000000000000030.mdb") != NULL);
+    }
+    world_free(world);
+}
+
+TEST(all_snapshots_are_bad)
+{
+    struct world *world = world_plain();
+    struct model_group *group = &world->groups[2];
+    write_committed(world, group, 30);
+    write_snapshot(world, group, 20);
+    write_snapshot(world, group, 30);
+    life_end(world);
+    flip(world, "d/snap-00002-000000000000020.mdb", 130);
+    flip(world, "d/snap-00002-000000000000030.mdb", 130);
+    recover(world); /* the log has it all */
+    group->base = 0;
+    check_all(world);
+    CHECK_EQ(world->result.snapshots_rejected, 2);
+    CHECK(disk_find(world->disk, "d/snap-00002-000000000000030.mdb.damaged") != NULL);
+    life_end(world);
+    write_snapshot(world, group, 30);
+    flip(world, "d/snap-00002-000000000000030.mdb", 130);
+    disk_need(world->disk, "d/aof-000000000001.log")->exists = false;
+    recover(world);
+    check_suspect(world, group, 0);
+    CHECK_EQ(kv_stats(world->shard.keyspace.partitions[2])->keys, 0);
+    world_free(world);
+}
+
+/* A hint for an entry that is not there: it was, and is lost. */
+TEST(a_hint_beyond_the_log)
+{
+    struct world *world = world_plain();
+    struct model_group *group = &world->groups[0];
+    write_committed(world, group, 5);
+    group->commit = 7;
+    put_hard_state(world, group);
+    recover(world);
+    check_suspect(world, group, 5);
+    world_free(world);
+}
+
+TEST(a_reset_beyond_the_snapshot)
+{
+    struct world *world = world_plain();
+    struct model_group *group = &world->groups[0];
+    write_committed(world, group, 5);
+    write_entries(world, group, 3);
+    append_random_effect(world, group);
+    put_reset(world, group, 9);
+    write_entries(world, group, 2);
+    recover(world);
+    check_suspect(world, group, 5);
+    CHECK_EQ(log_of(world, group)->entries_count, 0);
+    world_free(world);
+}
+
+/* A hole is closed when a leader sends what is behind the last good entry; hints from before say
+ * nothing about what comes then. */
+TEST(what_follows_a_hole_waits_for_a_hint_of_its_own)
+{
+    struct world *world = world_plain();
+    struct model_group *group = &world->groups[0];
+    write_committed(world, group, 5);
+    group->commit = 20;
+    put_hard_state(world, group);
+    group->hinted = group->commit = 5;
+    write_entries(world, group, 3);
+    recover(world);
+    check_all(world);
+    CHECK_EQ(log_of(world, group)->entries_count, 3);
+    group->commit = 8;
+    put_hard_state(world, group);
+    recover(world);
+    check_all(world);
+    CHECK_EQ(log_of(world, group)->entries_count, 0);
+    world_free(world);
+}
+
+/* A vote counts for the term in which it was given. */
+TEST(a_vote_of_an_older_term)
+{
+    struct world *world = world_plain();
+    struct model_group *group = &world->groups[0];
+    group->term = 3;
+    group->voted_for = 2;
+    put_hard_state(world, group);
+    group->term = 4;
+    group->voted_for = 0;
+    write_entries(world, group, 1);
+    recover(world);
+    check_all(world);
+    world_free(world);
+}
+
+TEST(the_newest_file_is_missing)
+{
+    struct world *world = world_plain();
+    write_committed(world, &world->groups[0], 5);
+    recover(world); /* a second file */
+    write_committed(world, &world->groups[1], 5);
+    life_end(world);
+    world->meta.aof_segment = 2;
+    disk_need(world->disk, "d/aof-000000000002.log")->exists = false;
+    recover(world);
+    CHECK_EQ(world->result.suspects, PARTITIONS + 1);
+    CHECK_EQ(log_of(world, &world->groups[0])->boot.base.index, 5);
+    CHECK_EQ(log_of(world, &world->groups[1])->boot.base.index, 0);
+    world_free(world);
+}
+
+/* A member that acknowledged what it had not synced, and whose machine lost its power. */
+TEST(power_losses)
+{
+    for (unsigned i = 0; i < 32; i++) {
+        struct world *world = world_plain();
+        struct model_group *group = &world->groups[0];
+        bool is_lax = (i & 1) != 0, was_lax = (i & 2) != 0, is_clean = (i & 4) != 0;
+        bool has_power = (i & 8) != 0, is_alone = (i & 16) != 0;
+        struct raft_config config = config_random(&world->prng);
+        while ((config.members_count > 1) == is_alone) {
+            config = config_random(&world->prng);
+        }
+        char body[RAFT_CONFIG_BYTES_MAX];
+        size_t size = raft_config_encode(&config, body);
+        group->term = 1;
+        model_append(group, (struct entry){ .kind = ENTRY_CONFIG }, slice_make(body, size));
+        put_entries(world, group, 1);
+        recovery_stamp(&world->disk->io, /* is_settled= */ true,
+                       was_lax ? AOF_SYNC_EVERYSEC : AOF_SYNC_ALWAYS, &world->meta);
+        world->meta.clean = is_clean;
+        life_end(world);
+        world->disk->machine_boots += !has_power;
+        CHECK_EQ(recover_as(world, false, is_lax ? AOF_SYNC_NO : AOF_SYNC_ALWAYS), 0);
+        bool wanted = (is_lax || was_lax) && !is_clean && !has_power && !is_alone;
+        CHECK_EQ(log_of(world, group)->boot.is_suspect, wanted);
+        CHECK_EQ(log_of(world, group)->entries_count, 1);
+        /* As long as it is suspect, the next start must find it so; then no more. */
+        recovery_stamp(&world->disk->io, /* is_settled= */ false, AOF_SYNC_ALWAYS, &world->meta);
+        recover(world);
+        CHECK_EQ(log_of(world, group)->boot.is_suspect, wanted && was_lax);
+        recovery_stamp(&world->disk->io, /* is_settled= */ true, AOF_SYNC_ALWAYS, &world->meta);
+        recover(world);
+        CHECK_EQ(world->result.suspects, 0);
+        world_free(world);
+    }
+}
+
+TEST(salvage_suspects_nobody)
+{
+    struct world *world = world_plain();
+    struct model_group *group = &world->groups[0];
+    write_committed(world, group, 5);
+    group->commit = 7;
+    put_hard_state(world, group);
+    CHECK_EQ(recover_as(world, /* salvage= */ true, AOF_SYNC_EVERYSEC), 0);
+    CHECK_EQ(world->result.suspects, 0);
+    CHECK_EQ(log_of(world, group)->boot.base.index, 5);
+    world_free(world);
+}
+
+TEST(what_no_version_of_this_can_read_is_refused)
+{
+    for (unsigned i = 0; i < 5; i++) {
+        struct world *world = world_plain();
+        struct model_group *group = &world->groups[0];
+        struct model_group stranger = { .number = PARTITIONS };
+        char body[HARD_STATE_BYTES + 1] = { 0 };
+        if (i == 0) {
+            (void)put_record(world, &stranger, AOF_HARD_STATE, slice_make(body, HARD_STATE_BYTES));
+        } else if (i == 1) {
+            (void)put_record(world, group, AOF_HARD_STATE, slice_make(body, sizeof(body)));
+        } else if (i == 2) {
+            (void)put_record(world, group, AOF_LOG_RESET, slice_make(body, sizeof(body)));
+        } else if (i == 3) { /* an entry of the meta group in a partition */
+            append_random_meta(world, group);
+            group->commit = 1;
+            put_entries(world, group, 1);
+            put_hard_state(world, group);
+        } else {
+            world->meta.members[0] ^= 1;
+        }
+        CHECK_EQ(recover_as(world, false, AOF_SYNC_ALWAYS), -EINVAL);
+        CHECK(strlen(world->error) > 20);
+        world_free(world);
+    }
+}
+
+/* A power loss took the end of what the node wrote alone: what comes now is not committed. */
+TEST(the_log_ended_before_the_cluster_began)
+{
+    struct world *world = world_plain();
+    write_entries(world, &world->groups[0], 5);
+    world->meta.clustered_sequence = 100;
+    recover(world);
+    CHECK(world->result.clustered_sequence < 100);
+    CHECK(world->result.clustered_sequence >= 6);
+    CHECK_EQ(log_of(world, &world->groups[0])->boot.base.index, 5);
+    world->meta.clustered_sequence = world->result.clustered_sequence;
+    write_entries(world, &world->groups[0], 2);
+    recover(world);
+    CHECK_EQ(log_of(world, &world->groups[0])->boot.base.index, 5);
+    CHECK_EQ(log_of(world, &world->groups[0])->entries_count, 2);
+    world_free(world);
+}
+
+/* In an empty group the founder votes, and nobody takes himself for him. */
+TEST(the_first_configuration)
+{
+    struct member members[2] = { member_make(0, 1), member_make(1, 1) };
+    for (unsigned i = 0; i < 4; i++) {
+        bool is_founder = (i & 1) != 0;
+        bool is_first = (i & 2) != 0;
+        struct world *world = world_new(1);
+        struct members list;
+        members_found(&list, &members[!is_first]);
+        list.items[list.count++] = members[is_first];
+        meta_set_members(&world->meta, &list);
+        world->meta.is_clustered = true;
+        world->meta.clustered_sequence = is_founder;
+        recover(world);
+        const struct raft_config *config = &world->result.logs[3].boot.base.config;
+        CHECK_EQ(config->members_count, 1);
+        CHECK_EQ(config->members[0].node, members[!is_founder].number);
+        world_free(world);
+    }
+}
+
+/* ── aux ─────────────────────────────────────────────────────────────────────────────────────── */
+
+TEST(aux_of_any_bytes)
+{
+    struct prng prng;
+    struct buffer bytes = { 0 };
+    struct sessions sessions = { 0 };
+    struct sessions decoded = { 0 };
+    prng_init(&prng, 5);
+    for (unsigned i = 1; i < 20; i++) {
+        sessions_note(&sessions, i, i % 4 + 1, 1, i, i / 2, slice_from("+OK\r\n"));
+    }
+    for (unsigned round = 0; round < 200; round++) {
+        struct raft_config config = { .members_count = 0 };
+        struct raft_config read;
+        if (round % 2 == 0) {
+            config = config_random(&prng);
+        }
+        bytes.size = 0;
+        group_aux_encode(&config, &sessions, &bytes);
+        CHECK(group_aux_decode(buffer_slice(&bytes), &read, &decoded));
+        CHECK(raft_config_equal(&read, &config));
+        CHECK_EQ(sessions_digest(&decoded), sessions_digest(&sessions));
+        size_t cut = 1 + prng_below(&prng, bytes.size - 1);
+        CHECK(!group_aux_decode(slice_make(bytes.data, cut), &read, &decoded));
+        CHECK_EQ(decoded.count + read.members_count, 0);
+        bytes.data[prng_below(&prng, bytes.size)] ^= (char)(1 << prng_below(&prng, 8));
+        (void)!group_aux_decode(buffer_slice(&bytes), &read, &decoded); /* whatever it says */
+    }
+    struct raft_config none;
+    CHECK(group_aux_decode((struct slice){ 0 }, &none, &decoded));
+    CHECK_EQ(decoded.count + none.members_count, 0);
+    sessions_deinit(&sessions);
+    sessions_deinit(&decoded);
+    buffer_free(&bytes);
+}
+
 TEST_MAIN
