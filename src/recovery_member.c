@@ -423,9 +423,20 @@ static struct raft_config newest_config(const struct group_log *log)
     return config;
 }
 
-/* A power loss may have taken what was acknowledged.  Who votes alone has nobody to ask: for him it
- * is as for a lone node, which takes what is left. */
-static bool is_suspect(const struct group_log *log, const struct recovery_verdict *verdict)
+/* Who votes alone has nobody to ask what was lost: for him it is as for a lone node, which takes
+ * what is left.  But the entries that made others vote may be what was lost; so the list of
+ * members, which is always synced, must say so, too: three members vote together (members_target).
+ */
+static bool votes_alone(const struct recovery_member *member, const struct group_log *log,
+                        const struct recovery_verdict *verdict)
+{
+    struct raft_config config = newest_config(log);
+    return member->members.count < 3 && raft_config_is_alone(&config, verdict->self);
+}
+
+/* A power loss may have taken what was acknowledged. */
+static bool is_suspect(const struct recovery_member *member, const struct group_log *log,
+                       const struct recovery_verdict *verdict)
 {
     if (verdict->salvage) {
         return false;
@@ -437,8 +448,7 @@ static bool is_suspect(const struct group_log *log, const struct recovery_verdic
         (log->log_proof <= log->lost_sequence || log->vote_proof <= log->lost_sequence)) {
         return true;
     }
-    struct raft_config config = newest_config(log);
-    return verdict->has_lost_power && !raft_config_is_alone(&config, verdict->self);
+    return verdict->has_lost_power && !votes_alone(member, log, verdict);
 }
 
 static struct replica_log replica_log_of(struct group_log *log)
@@ -486,7 +496,7 @@ uint32_t recovery_member_finish(struct recovery_member *member,
     uint32_t suspects = 0;
     for (uint32_t i = 0; i < member->count; i++) {
         struct group_log *log = &member->groups[i];
-        bool suspect = is_suspect(log, verdict);
+        bool suspect = is_suspect(member, log, verdict);
         uint64_t last = last_index(log);
         logs[i] = replica_log_of(log);
         logs[i].boot.is_suspect = suspect && !MUTANT(MUT_SUSPECT_FORGOTTEN);
