@@ -7,6 +7,7 @@
 
 #include "base/compiler.h"
 #include "cluster/raft.h"
+#include "members.h"
 #include "sim.h"
 
 struct probe {

@@ -234,13 +234,9 @@ static void note_effect(struct check_chain *check, uint32_t group, uint64_t inde
 }
 
 /* Every "#00000012" in the entry. */
-static void note_effects(struct check_chain *check, const struct sim_machine *machine,
-                         uint32_t group, uint64_t index)
+static void note_effects(struct check_chain *check, struct slice bytes, uint32_t group,
+                         uint64_t index)
 {
-    struct slice bytes;
-    if (!probe_entry(machine, group, index, &bytes)) {
-        return;
-    }
     for (size_t at = 0; at + 9 <= bytes.size; at++) {
         const char *mark = memchr(bytes.data + at, '#', bytes.size - at - 8);
         if (mark == NULL) {
@@ -270,7 +266,11 @@ static void chain_add(struct check_chain *check, const struct sim_machine *machi
     chain->links[chain->count] = *link;
     chain->links[chain->count].commit_term = probe->term;
     check->entries += 1;
-    note_effects(check, machine, group, chain->count);
+    struct slice bytes;
+    if (probe_entry(machine, group, chain->count, &bytes)) {
+        note_effects(check, bytes, group, chain->count);
+        check_durable_commit(check->sim, probe, group, chain->count, bytes);
+    }
 }
 
 static void look_at_commit(struct check_chain *check, const struct sim_machine *machine,

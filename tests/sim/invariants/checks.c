@@ -69,7 +69,6 @@ void checks_on_crash(struct sim_machine *machine)
 
 void checks_on_answer(struct sim *sim, const struct sim_op *op)
 {
-    check_durable_answer(sim, sim->checks->chain, op);
     check_effects_answer(sim, sim->checks->chain, op);
 }
 

@@ -5,7 +5,7 @@
  *   chain       I2, I4   one (index, term), one entry; one committed chain, which all follow
  *   promises    I5       term, vote and log are kept across restarts; one vote a term
  *   digests     I6       equal state at equal index
- *   durable     I10      acknowledged: on the platters of a majority at that moment
+ *   durable     I10      committed: on the platters of a majority at that moment
  *   effects     I11-I13  refused: never there; no write twice; ANY shows only what is committed
  *   resources   I25, I26 no busy loop, bounded disk
  *   progress    I27-I30  after healing: a leader everywhere, equal replicas, then quiet
@@ -72,8 +72,8 @@ void check_digests_start(struct check_digests *check, const struct sim_machine *
 uint64_t check_digests_compared(const struct check_digests *check);
 
 /* durable.c */
-void check_durable_answer(struct sim *sim, const struct check_chain *chain,
-                          const struct sim_op *op);
+void check_durable_commit(struct sim *sim, const struct probe *probe, uint32_t group,
+                          uint64_t index, struct slice bytes);
 
 /* effects.c */
 void check_effects_answer(struct sim *sim, const struct check_chain *chain,

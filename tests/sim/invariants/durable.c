@@ -1,15 +1,17 @@
 /*
- * durable.c — I10: with appendfsync always, an acknowledged write is on the platters of a majority
- * at that moment.
+ * durable.c — I10: with appendfsync always, what is committed is on the platters of a majority of
+ * the group's voters at that moment (and only what is committed is acknowledged: effects.c).
  *
- * The simulator looks into the machines' disks, below the page cache: the bytes that name the
- * operation must be there.  A replica whose log begins behind the entry got it with a snapshot.
+ * The simulator looks into the machines' disks, below the page cache: the entry's bytes must be
+ * there, in some file of the log.
  */
+#include "base/mem.h"
 #include "checks.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
-enum { SAMPLED_IN = 4 }; /* reading whole disks takes time */
+enum { SAMPLED_IN = 8 }; /* reading whole disks takes time */
 
 static bool platter_holds(struct sim_machine *machine, struct slice bytes)
 {
@@ -20,7 +22,8 @@ static bool platter_holds(struct sim_machine *machine, struct slice bytes)
     for (size_t at = 0; at < names.size && !is_there; at += strlen(names.data + at) + 1) {
         char path[512];
         (void)snprintf(path, sizeof(path), "/data/%s", names.data + at);
-        if (sim_disk_read(machine->machine, path, SIM_DISK_PLATTER, &file) && file.size > 0) {
+        if (strncmp(names.data + at, "aof", 3) == 0 &&
+            sim_disk_read(machine->machine, path, SIM_DISK_PLATTER, &file) && file.size > 0) {
             is_there = memmem(file.data, file.size, bytes.data, bytes.size) != NULL;
         }
     }
@@ -29,38 +32,39 @@ static bool platter_holds(struct sim_machine *machine, struct slice bytes)
     return is_there;
 }
 
-/* The log in memory begins behind the entry: the state was written out with it. */
-static bool has_compacted(struct sim_machine *machine, uint32_t group, uint64_t index)
+/* Its log begins behind the entry: it got the state with a snapshot. */
+static bool has_compacted(const struct sim_machine *machine, uint32_t group, uint64_t index)
 {
     struct probe probe;
     return machine->is_serving && probe_group(machine, group, &probe) && probe.raft != NULL &&
            probe.first > index;
 }
 
-void check_durable_answer(struct sim *sim, const struct check_chain *chain, const struct sim_op *op)
+void check_durable_commit(struct sim *sim, const struct probe *probe, uint32_t group,
+                          uint64_t index, struct slice bytes)
 {
-    bool has_value = op->kind == LIN_SET || op->kind == LIN_GETSET || op->kind == LIN_APPEND ||
-                     (op->kind == LIN_SETNX && op->answer == LIN_OK);
-    bool is_due = sim->plan.sync == AOF_SYNC_ALWAYS && op->fate == OP_ANSWERED && has_value &&
-                  prng_chance(&sim->prng, 1, SAMPLED_IN);
-    bool may_be_gone = sim->plan.snapshot_log_bytes > 0 || sim->plan.weights[FAULT_SNAPSHOT] > 0;
-    if (!is_due || (sim->plan.nodes == 1 && may_be_gone)) {
+    if (sim->plan.sync != AOF_SYNC_ALWAYS || !prng_chance(&sim->prng, 1, SAMPLED_IN)) {
         return;
     }
-    char mark[16];
-    (void)snprintf(mark, sizeof(mark), "#%08u", op->number);
-    uint32_t group = 0;
-    uint32_t count = 0;
-    uint64_t index = check_chain_find(chain, op->number, &group, &count);
+    uint64_t config_index = 0;
+    const struct raft_config *config = raft_config(probe->raft, &config_index);
+    if (config_index >= index || raft_config_is_joint(config)) {
+        return; /* another configuration may have decided */
+    }
+    uint32_t voters = 0;
     uint32_t holders = 0;
     for (uint32_t i = 0; i < sim->plan.nodes; i++) {
         struct sim_machine *machine = &sim->machines[i];
-        holders += platter_holds(machine, slice_from(mark)) ||
-                   (index > 0 && has_compacted(machine, group, index));
+        uint64_t number = members_number(sim_node_name(machine->machine));
+        int at = raft_config_find(config, number);
+        if (at >= 0 && (config->members[at].roles & RAFT_VOTER) != 0) {
+            voters += 1;
+            holders += platter_holds(machine, bytes) || has_compacted(machine, group, index);
+        }
     }
-    if (holders <= sim->plan.nodes / 2) {
-        sim_fail(sim, "I10 acknowledged is durable",
-                 "#%08u was acknowledged and is on %u of %u platters", op->number, holders,
-                 sim->plan.nodes);
+    if (holders <= voters / 2) {
+        sim_fail(sim, "I10 committed is durable",
+                 "group %u, entry %" PRIu64 " is committed and on %u of %u platters", group, index,
+                 holders, voters);
     }
 }
