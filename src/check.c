@@ -5,8 +5,9 @@
  * printed as tables.  Only records, of which there may be millions, are printed as they are read.
  *
  * What counts as damage: a bad copy of the directory's identity, a bad snapshot file, lost log
- * records, a newest log segment that is missing, and entries of a partition that lie neither in a
- * good snapshot nor in the log.
+ * records, a newest log segment that is missing, and entries of a group that lie neither in a good
+ * snapshot nor in the log.  (A member's log may replace its end, and begin anew behind a snapshot
+ * that another node sent: consensus.h.)
  *
  * Read next: storage/aof_reader.h, storage/snapshot.h, storage/data_dir.h, docs/FORMATS.md.
  */
@@ -16,17 +17,24 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/varint.h"
+#include "cluster/confchange.h"
 #include "command/command.h"
+#include "group_aux.h"
+#include "members.h"
+#include "replica.h"
 #include "storage/aof_reader.h"
 #include "storage/data_dir.h"
 #include "storage/entry.h"
+#include "storage/hard_state.h"
 #include "storage/snapshot.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 
-struct check_group {         /* what is known about one partition */
+enum { GROUPS_MAX = PARTITIONS_MAX + 1 }; /* the last one stands for the meta group */
+
+struct check_group {         /* what is known about one group */
     uint64_t snapshot_index; /* of the newest good snapshot; 0: none */
     uint64_t first_index;    /* in the log; 0: none */
     uint64_t last_index;
@@ -51,10 +59,12 @@ struct check {
     struct buffer *out;
     struct data_dir_meta meta;
     bool has_meta;
+    struct members members; /* of a member of a cluster; else count is 0 */
+    struct buffer aux;      /* scratch */
     bool is_damaged;
     bool has_failed;
 
-    struct check_group *groups; /* owned, PARTITIONS_MAX */
+    struct check_group *groups; /* owned, GROUPS_MAX */
     struct check_segment *log;  /* owned: the log's segments */
     uint32_t log_count;
     json_t *report;                         /* owned */
@@ -76,7 +86,7 @@ int check_run(struct io *io, const char *dir, bool records, bool json, struct bu
         .records = records,
         .json = json,
         .out = out,
-        .groups = mem_zalloc(PARTITIONS_MAX * sizeof(struct check_group)),
+        .groups = mem_zalloc(GROUPS_MAX * sizeof(struct check_group)),
         .report = json_object(),
         .snapshots = json_array(),
         .segments = json_array(),
@@ -105,6 +115,7 @@ int check_run(struct io *io, const char *dir, bool records, bool json, struct bu
     json_decref(check.report);
     mem_free(check.groups);
     mem_free(check.log);
+    buffer_free(&check.aux);
     if (check.has_failed) {
         return CHECK_ERROR;
     }
@@ -143,6 +154,55 @@ static void identity_report(struct check *check)
     (void)json_object_set_new(check->report, "partitions", number(meta->partitions));
     (void)json_object_set_new(check->report, "boots", number(meta->boots));
     (void)json_object_set_new(check->report, "clean_stop", json_boolean(meta->clean));
+    (void)json_object_set_new(check->report, "clustered", json_boolean(meta->is_clustered));
+}
+
+static json_t *hex(uint64_t value)
+{
+    char text[32];
+    (void)snprintf(text, sizeof(text), "%016" PRIx64, value);
+    return json_string(text);
+}
+
+/* The part of a member of a cluster: the meta file is the meta group's snapshot. */
+static void members_report(struct check *check)
+{
+    const struct data_dir_meta *meta = &check->meta;
+    const struct members *members = &check->members;
+    json_t *rows = json_array();
+    (void)json_object_set_new(check->report, "clustered_sequence",
+                              number(meta->clustered_sequence));
+    (void)json_object_set_new(check->report, "machine_boot", json_string(meta->machine_boot));
+    (void)json_object_set_new(check->report, "lax_sync", json_boolean(meta->was_lax));
+    (void)json_object_set_new(check->report, "epoch", number(members->epoch));
+    (void)json_object_set_new(check->report, "members_index", number(members->index));
+    (void)json_object_set_new(check->report, "members", rows);
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct member *member = &members->items[i];
+        json_t *row = json_object();
+        (void)json_object_set_new(row, "node", json_string(member->id));
+        (void)json_object_set_new(row, "host", json_string(member->host));
+        (void)json_object_set_new(row, "port", number(member->port));
+        (void)json_object_set_new(row, "cluster_port", number(member->cluster_port));
+        (void)json_object_set_new(row, "zone", json_string(member->zone));
+        (void)json_object_set_new(row, "number", hex(member->number));
+        (void)json_object_set_new(row, "incarnation", hex(member->incarnation));
+        (void)json_array_append_new(rows, row);
+    }
+}
+
+static void look_at_members(struct check *check)
+{
+    const struct data_dir_meta *meta = &check->meta;
+    if (!meta->is_clustered) {
+        return;
+    }
+    if (!members_decode(&check->members, slice_make(meta->members, meta->members_size))) {
+        damaged(check, json_object(), "meta-a, meta-b", "the list of members cannot be read");
+        return;
+    }
+    check->groups[PARTITIONS_MAX].snapshot_index = check->members.index;
+    members_report(check);
 }
 
 /* False when there is nothing to look at, or nobody may look now. */
@@ -172,6 +232,7 @@ static bool look_at_identity(struct check *check)
     }
     check->has_meta = true;
     identity_report(check);
+    look_at_members(check);
     if (detail[0] != '\0') {
         damaged(check, json_object(), "meta-a, meta-b", detail);
     }
@@ -197,14 +258,35 @@ static const char *snapshot_state(enum snapshot_check state)
     UNREACHABLE();
 }
 
+/* What belongs to the group beside its keys; false when it cannot be read. */
+static bool aux_report(const struct check *check, json_t *row)
+{
+    struct raft_config config;
+    struct sessions sessions = { 0 };
+    bool is_good = group_aux_decode(buffer_slice(&check->aux), &config, &sessions);
+    uint32_t voters = 0;
+    for (uint32_t i = 0; i < config.members_count; i++) {
+        voters += raft_member_votes(&config.members[i]) ? 1 : 0;
+    }
+    (void)json_object_set_new(row, "voters", number(voters));
+    (void)json_object_set_new(row, "learners", number(config.members_count - voters));
+    (void)json_object_set_new(row, "sessions", number(sessions.count));
+    sessions_deinit(&sessions);
+    return is_good;
+}
+
 static void look_at_snapshot(struct check *check, const struct snapshot_file *file)
 {
     struct snapshot_meta meta;
     struct snapshot_report report;
     uint64_t identity = check->has_meta ? check->meta.identity : 0;
     enum snapshot_check state =
-        snapshot_load(check->io, check->dir, file, identity, NULL, NULL, &meta, &report);
+        snapshot_load(check->io, check->dir, file, identity, NULL, &check->aux, &meta, &report);
     json_t *row = json_object();
+    if (state == SNAPSHOT_GOOD && !aux_report(check, row)) {
+        state = SNAPSHOT_DAMAGED;
+        (void)snprintf(report.detail, sizeof(report.detail), "aux cannot be read");
+    }
     (void)json_object_set_new(row, "file", json_string(report.file));
     (void)json_object_set_new(row, "group", number(file->group));
     (void)json_object_set_new(row, "index", number(file->index));
@@ -295,6 +377,64 @@ static const char *command_name(const struct entry *entry)
     return command != NULL ? command->name : "unknown";
 }
 
+static const char *record_name(enum aof_type type)
+{
+    switch (type) {
+    case AOF_ENTRY:
+        return "entry";
+    case AOF_HARD_STATE:
+        return "hard state";
+    case AOF_MARK:
+        return "mark";
+    case AOF_LOG_RESET:
+        return "log reset";
+    }
+    return "unknown";
+}
+
+/* Who got a vote, by name if it is a member. */
+static void voted_name(const struct check *check, uint64_t voted_for, char out[MEMBER_TEXT_MAX])
+{
+    const struct member *member = members_find(&check->members, voted_for);
+    if (member != NULL) {
+        (void)snprintf(out, MEMBER_TEXT_MAX, "%s", member->id);
+    } else {
+        (void)snprintf(out, MEMBER_TEXT_MAX, voted_for == 0 ? "nobody" : "%016" PRIx64, voted_for);
+    }
+}
+
+static void state_print_json(const struct check *check, const struct aof_record *record,
+                             json_t *row)
+{
+    struct hard_state state;
+    struct log_reset reset;
+    if (record->type == AOF_HARD_STATE && hard_state_read(record->body, &state)) {
+        char voted[MEMBER_TEXT_MAX];
+        voted_name(check, state.voted_for, voted);
+        (void)json_object_set_new(row, "term", number(state.term));
+        (void)json_object_set_new(row, "voted_for", json_string(voted));
+        (void)json_object_set_new(row, "commit", number(state.commit));
+    } else if (record->type == AOF_LOG_RESET && log_reset_read(record->body, &reset)) {
+        (void)json_object_set_new(row, "index", number(reset.index));
+        (void)json_object_set_new(row, "term", number(reset.term));
+    }
+}
+
+static void state_print(const struct check *check, const struct aof_record *record)
+{
+    struct hard_state state;
+    struct log_reset reset;
+    buffer_printf(check->out, "  %s", record_name(record->type));
+    if (record->type == AOF_HARD_STATE && hard_state_read(record->body, &state)) {
+        char voted[MEMBER_TEXT_MAX];
+        voted_name(check, state.voted_for, voted);
+        buffer_printf(check->out, "  term %" PRIu64 "  voted for %s  commit %" PRIu64, state.term,
+                      voted, state.commit);
+    } else if (record->type == AOF_LOG_RESET && log_reset_read(record->body, &reset)) {
+        buffer_printf(check->out, "  index %" PRIu64 "  term %" PRIu64, reset.index, reset.term);
+    }
+}
+
 static void record_print_json(struct check *check, const struct aof_record *record,
                               const struct entry *entry, const struct aof_position *position)
 {
@@ -305,6 +445,8 @@ static void record_print_json(struct check *check, const struct aof_record *reco
     (void)json_object_set_new(row, "group", number(record->group));
     (void)json_object_set_new(row, "bytes", number(record->body.size));
     (void)json_object_set_new(row, "more", json_boolean(record->more));
+    (void)json_object_set_new(row, "type", json_string(record_name(record->type)));
+    state_print_json(check, record, row);
     if (entry != NULL) {
         (void)json_object_set_new(row, "index", number(entry->index));
         (void)json_object_set_new(row, "term", number(entry->term));
@@ -330,7 +472,9 @@ static void record_print(struct check *check, const struct aof_record *record,
     buffer_printf(check->out, "%s %10" PRIu64 "  record %" PRIu64 "%s  group %u  %zu bytes",
                   position->file, position->offset, record->sequence, record->more ? "+" : "",
                   record->group, record->body.size);
-    if (entry != NULL) {
+    if (entry == NULL) {
+        state_print(check, record);
+    } else {
         const char *name = command_name(entry);
         buffer_printf(check->out, "  index %" PRIu64 "  term %" PRIu64 "  time %" PRIu64 "  %s%s%s",
                       entry->index, entry->term, entry->time_ms, entry_kind_name(entry->kind),
@@ -339,21 +483,63 @@ static void record_print(struct check *check, const struct aof_record *record,
     buffer_append_text(check->out, "\n");
 }
 
-/* Index order within the group: what should lie between two entries and does not is missing. */
+/* Of a partition or the meta group; NULL: of neither. */
+static struct check_group *group_of(struct check *check, uint32_t group)
+{
+    if (group == GROUP_META) {
+        return &check->groups[PARTITIONS_MAX];
+    }
+    return group < PARTITIONS_MAX ? &check->groups[group] : NULL;
+}
+
+/* The group's log goes on at `index`: what should lie before it and does not is missing.  A
+ * member's snapshot covers what the log never held: another node sent it. */
+static void place_count(const struct check *check, struct check_group *group, uint64_t index)
+{
+    uint64_t last = group->last_index > 0 ? group->last_index : group->snapshot_index;
+    if (check->meta.is_clustered && group->snapshot_index > last) {
+        last = group->snapshot_index;
+    }
+    if (index > last + 1) {
+        group->missing += index - last - 1;
+    }
+}
+
 static void entry_count(struct check *check, const struct entry *entry)
 {
-    struct check_group *group = &check->groups[entry->group];
-    uint64_t next = group->entries > 0 ? group->last_index + 1 : group->snapshot_index + 1;
-    if (entry->index > next) {
-        group->missing += entry->index - next;
-    }
+    struct check_group *group = group_of(check, entry->group);
+    place_count(check, group, entry->index);
     if (group->entries == 0) {
         group->first_index = entry->index;
     }
-    if (entry->index > group->last_index) {
-        group->last_index = entry->index;
+    if (check->meta.is_clustered || entry->index > group->last_index) {
+        group->last_index = entry->index; /* what a member had behind it is void */
     }
     group->entries += 1;
+}
+
+/* True when it is as it must be. */
+static bool reset_count(struct check *check, const struct aof_record *record)
+{
+    struct check_group *group = group_of(check, record->group);
+    struct log_reset reset;
+    if (group == NULL || !log_reset_read(record->body, &reset)) {
+        return false;
+    }
+    place_count(check, group, reset.index + 1);
+    group->last_index = reset.index;
+    return true;
+}
+
+/* A record that is no entry. */
+static bool state_count(struct check *check, const struct aof_record *record)
+{
+    struct hard_state state;
+    if (record->type == AOF_LOG_RESET) {
+        return reset_count(check, record);
+    }
+    return record->type == AOF_HARD_STATE && group_of(check, record->group) != NULL &&
+           hard_state_read(record->body, &state);
 }
 
 static void segments_begin(struct check *check, const struct aof_reader *reader)
@@ -414,16 +600,18 @@ static void look_at_record(struct check *check, struct aof_reader *reader,
     segment->records += 1;
     struct entry entry;
     bool is_entry = record->type == AOF_ENTRY && entry_decode(record->body, &entry) &&
-                    entry.group == record->group && entry.group < PARTITIONS_MAX;
+                    entry.group == record->group && group_of(check, entry.group) != NULL;
+    if (record->group < PARTITIONS_MAX) {
+        segment->groups[record->group / 8] |= (uint8_t)(1u << record->group % 8);
+    }
     if (is_entry) {
-        segment->groups[entry.group / 8] |= (uint8_t)(1u << entry.group % 8);
         entry_count(check, &entry);
-    } else if (record->type == AOF_ENTRY) {
+    } else if (record->type == AOF_ENTRY || !state_count(check, record)) {
         json_t *item = json_object();
         (void)json_object_set_new(item, "offset", number(position.offset));
         (void)json_object_set_new(item, "first_sequence", number(record->sequence));
         (void)json_object_set_new(item, "group", number(record->group));
-        damaged(check, item, position.file, "an entry that this version cannot read");
+        damaged(check, item, position.file, "a record that this version cannot read");
     }
     if (check->records) {
         record_print(check, record, is_entry ? &entry : NULL, &position);
@@ -498,13 +686,14 @@ static void look_at_groups(struct check *check)
 {
     json_t *rows = json_array();
     (void)json_object_set_new(check->report, "groups", rows);
-    for (uint32_t i = 0; i < PARTITIONS_MAX; i++) {
+    for (uint32_t i = 0; i < GROUPS_MAX; i++) {
+        uint32_t group_number = i == PARTITIONS_MAX ? (uint32_t)GROUP_META : i;
         const struct check_group *group = &check->groups[i];
         if (group->entries == 0 && group->snapshot_index == 0) {
             continue;
         }
         json_t *row = json_object();
-        (void)json_object_set_new(row, "group", number(i));
+        (void)json_object_set_new(row, "group", number(group_number));
         (void)json_object_set_new(row, "snapshot_index", number(group->snapshot_index));
         (void)json_object_set_new(row, "first_index", number(group->first_index));
         (void)json_object_set_new(row, "last_index", number(group->last_index));
@@ -514,11 +703,11 @@ static void look_at_groups(struct check *check)
         if (group->missing > 0) {
             char what[128];
             (void)snprintf(what, sizeof(what),
-                           "%" PRIu64 " entries of the partition lie neither in a good snapshot "
+                           "%" PRIu64 " entries of the group lie neither in a good snapshot "
                            "nor in the log",
                            group->missing);
             json_t *item = json_object();
-            (void)json_object_set_new(item, "group", number(i));
+            (void)json_object_set_new(item, "group", number(group_number));
             damaged(check, item, "log", what);
         }
     }
@@ -537,21 +726,45 @@ static const char *get_text(const json_t *row, const char *name)
     return text != NULL ? text : "";
 }
 
+static void print_members(struct check *check)
+{
+    size_t i = 0;
+    json_t *row = NULL;
+    const json_t *rows = json_object_get(check->report, "members");
+    if (rows == NULL) {
+        return;
+    }
+    buffer_printf(check->out,
+                  "member of a cluster, epoch %" PRIu64 ", as of entry %" PRIu64
+                  " of the meta group (65535)\n",
+                  get(check->report, "epoch"), get(check->report, "members_index"));
+    buffer_printf(check->out, "\n%-16s %-24s %6s %6s  %-12s %s\n", "MEMBER", "HOST", "PORT",
+                  "PEERS", "ZONE", "INCARNATION");
+    json_array_foreach(rows, i, row)
+    {
+        buffer_printf(check->out, "%-16s %-24s %6" PRIu64 " %6" PRIu64 "  %-12s %s\n",
+                      get_text(row, "node"), get_text(row, "host"), get(row, "port"),
+                      get(row, "cluster_port"), get_text(row, "zone"),
+                      get_text(row, "incarnation"));
+    }
+}
+
 static void print_snapshots(struct check *check)
 {
     size_t i = 0;
     json_t *row = NULL;
     if (json_array_size(check->snapshots) > 0) {
-        buffer_printf(check->out, "\n%-31s %6s %15s %12s %14s %8s  %s\n", "SNAPSHOT", "GROUP",
-                      "INDEX", "KEYS", "BYTES", "AUX", "STATE");
+        buffer_printf(check->out, "\n%-31s %6s %15s %12s %14s %6s %8s  %s\n", "SNAPSHOT", "GROUP",
+                      "INDEX", "KEYS", "BYTES", "VOTERS", "SESSIONS", "STATE");
     }
     json_array_foreach(check->snapshots, i, row)
     {
         buffer_printf(check->out,
-                      "%-31s %6" PRIu64 " %15" PRIu64 " %12" PRIu64 " %14" PRIu64 " %8" PRIu64
-                      "  %s\n",
+                      "%-31s %6" PRIu64 " %15" PRIu64 " %12" PRIu64 " %14" PRIu64 " %6" PRIu64
+                      " %8" PRIu64 "  %s\n",
                       get_text(row, "file"), get(row, "group"), get(row, "index"), get(row, "keys"),
-                      get(row, "bytes"), get(row, "aux_bytes"), get_text(row, "state"));
+                      get(row, "bytes"), get(row, "voters"), get(row, "sessions"),
+                      get_text(row, "state"));
     }
 }
 
@@ -629,6 +842,7 @@ static void print_text(struct check *check)
             get_text(report, "node"), get_text(report, "identity"), get(report, "partitions"),
             get(report, "boots"), check->meta.clean ? "clean" : "not clean");
     }
+    print_members(check);
     print_snapshots(check);
     print_segments(check);
     print_groups(check);

@@ -325,11 +325,6 @@ static bool members_are_written(const struct snapshots *snapshots)
     return snapshots->members_index == snapshots->shard->consensus->members->index;
 }
 
-bool snapshots_wants_members(const struct snapshots *snapshots)
-{
-    return snapshots->release == RELEASE_MEMBERS && !members_are_written(snapshots);
-}
-
 void snapshots_members_written(struct snapshots *snapshots, uint64_t index)
 {
     snapshots->members_index = index;

@@ -9,7 +9,7 @@
  * A member's log holds more than entries, so it is released in steps:
  *
  *   members      the meta file must hold the list as of the last entry applied (it is the meta
- *                group's snapshot): snapshots_wants_members asks the node to write it
+ *                group's snapshot): the node writes it at every change and says so
  *   hard states  those older than what is released are written again ...
  *   sync         ... and are durable,
  *   release      before the log in front of them goes
@@ -72,7 +72,5 @@ bool snapshots_has_work(const struct snapshots *snapshots);
 uint64_t snapshots_round(const struct snapshots *snapshots);
 bool snapshots_round_done(const struct snapshots *snapshots, uint64_t round);
 bool snapshots_last_ok(const struct snapshots *snapshots);
-/* Member: the log cannot be released before the meta file holds the list of members as it is; then
- * tell it so. */
-bool snapshots_wants_members(const struct snapshots *snapshots);
+/* Member: the meta file holds the list of members as of this entry of the meta group. */
 void snapshots_members_written(struct snapshots *snapshots, uint64_t index);

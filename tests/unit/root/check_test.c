@@ -4,9 +4,12 @@
 #include "check.h"
 
 #include "../storage/fake_disk.h"
+#include "members.h"
+#include "replica.h"
 #include "storage/aof.h"
 #include "storage/data_dir.h"
 #include "storage/entry.h"
+#include "storage/hard_state.h"
 #include "storage/kv_store.h"
 #include "storage/snapshot.h"
 #include "test.h"
@@ -123,6 +126,98 @@ TEST(a_good_directory)
     disk_free(disk);
 }
 
+static void state_append(struct aof *aof, enum aof_type type, uint16_t group, struct slice body)
+{
+    memcpy(aof_record_begin(aof, body.size), body.data, body.size);
+    (void)aof_record_end(aof, body.size, type, group, false);
+}
+
+/* A member's log: votes, a tail that was replaced, a snapshot that another node sent. */
+static void member_log_make(struct disk *disk, const struct hard_state *state)
+{
+    struct aof_options options = {
+        .dir = "d",
+        .segment_bytes = 64 << 10,
+        .sync = AOF_SYNC_ALWAYS,
+        .identity = IDENTITY,
+        .next_sequence = 1,
+        .next_segment = 1,
+    };
+    struct aof *aof = NULL;
+    char body[HARD_STATE_BYTES];
+    struct log_reset reset = { 7, 1 };
+    CHECK_EQ(aof_open(&disk->io, &options, &aof), 0);
+    hard_state_write(state, body);
+    state_append(aof, AOF_HARD_STATE, GROUP_META, slice_make(body, HARD_STATE_BYTES));
+    entry_append(aof, GROUP_META, 5);
+    entry_append(aof, 3, 1);
+    entry_append(aof, 3, 2);
+    entry_append(aof, 3, 2);
+    log_reset_write(&reset, body);
+    state_append(aof, AOF_LOG_RESET, 3, slice_make(body, LOG_RESET_BYTES));
+    entry_append(aof, 3, 8);
+    CHECK_EQ(aof_close(aof), 0);
+}
+
+static struct disk *member_make(const char *id, uint64_t index, const struct hard_state *state)
+{
+    struct disk *disk = disk_new();
+    struct data_dir_meta meta;
+    struct data_dir *dir = NULL;
+    char detail[128];
+    struct members members = { .index = index, .term = 2 };
+    struct member self = {
+        .number = members_number(id), .incarnation = IDENTITY, .port = 7001, .cluster_port = 8001
+    };
+    (void)snprintf(self.id, sizeof(self.id), "%s", id);
+    (void)snprintf(self.host, sizeof(self.host), "10.1.2.3");
+    members_found(&members, &self);
+    members.index = index;
+    CHECK_EQ(data_dir_open(&disk->io, "d", false, &meta, &dir, detail, sizeof(detail)),
+             DATA_DIR_NEW);
+    meta = (struct data_dir_meta){ .node_id = "node1",
+                                   .identity = IDENTITY,
+                                   .partitions = 256,
+                                   .aof_segment = 1,
+                                   .is_clustered = true };
+    struct buffer bytes = { 0 };
+    members_encode(&members, &bytes);
+    memcpy(meta.members, bytes.data, bytes.size);
+    meta.members_size = (uint32_t)bytes.size;
+    buffer_free(&bytes);
+    CHECK_EQ(data_dir_write(dir, &meta), 0);
+    data_dir_close(dir);
+    snapshot_make(disk, 3, 7);
+    member_log_make(disk, state);
+    return disk;
+}
+
+TEST(a_member)
+{
+    struct hard_state state = { 4, members_number("node1"), 9 };
+    struct disk *disk = member_make("node1", 4, &state);
+    expect(disk, CHECK_CLEAN, "10.1.2.3");
+    struct buffer out = { 0 };
+    CHECK_EQ(check_run(&disk->io, "d", /* records= */ true, /* json= */ false, &out), CHECK_CLEAN);
+    buffer_append_byte(&out, '\0');
+    CHECK(strstr(out.data, "hard state  term 4  voted for node1  commit 9") != NULL);
+    CHECK(strstr(out.data, "log reset  index 7  term 1") != NULL);
+    buffer_free(&out);
+    disk_free(disk);
+}
+
+TEST(a_members_entry_that_is_nowhere)
+{
+    struct hard_state state = { 4, 0, 9 };
+    struct disk *disk = member_make("node1", 2, &state);
+    expect(disk, CHECK_DAMAGED, "group 65535: 2 entries of the group lie neither");
+    disk_free(disk);
+    disk = member_make("node1", 4, &state);
+    disk_need(disk, "d/snap-00003-000000000000007.mdb")->exists = false;
+    expect(disk, CHECK_DAMAGED, "group 3: 5 entries of the group lie neither");
+    disk_free(disk);
+}
+
 TEST(a_flipped_bit_in_the_log)
 {
     struct disk *disk = dir_make(1);
@@ -152,8 +247,8 @@ TEST(a_flipped_bit_in_a_copy_of_the_identity)
 TEST(entries_that_are_nowhere)
 {
     struct disk *disk = dir_make(9); /* group 3 has its snapshot at 7; 200 has none */
-    expect(disk, CHECK_DAMAGED, "group 3: 1 entries of the partition lie neither");
-    expect(disk, CHECK_DAMAGED, "group 200: 8 entries of the partition lie neither");
+    expect(disk, CHECK_DAMAGED, "group 3: 1 entries of the group lie neither");
+    expect(disk, CHECK_DAMAGED, "group 200: 8 entries of the group lie neither");
     disk_free(disk);
 }
 
