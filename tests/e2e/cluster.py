@@ -1,5 +1,5 @@
-"""cluster.py - real three-node clusters for the end-to-end tests, a mixed load through every node,
-and the judge of what it saw.
+"""cluster.py - real three-node clusters for the end-to-end tests, and a mixed load through every
+node whose histories are judged (history.py).
 
     with cluster.Cluster(3) as nodes:
         load = cluster.Load(nodes, seconds=5)
@@ -25,9 +25,9 @@ import threading
 import time
 
 import harness
+from history import INFINITY, Operation, judge
 
 START_S = 60
-INFINITY = float("inf")
 
 
 class Node:
@@ -205,22 +205,42 @@ class Cluster:
 
 # ── load ──────────────────────────────────────────────────────────────────────────────────────────
 
-class Operation:
-    __slots__ = ("begin", "end", "kind", "value")
+class JsonConnection:
+    """JSON lines, one request at a time; the shape of Connection."""
 
-    def __init__(self, begin, end, kind, value):
-        self.begin, self.end, self.kind, self.value = begin, end, kind, value
+    def __init__(self, node, timeout_s=10):
+        self.socket = socket.create_connection(("127.0.0.1", node.port), timeout_s)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.socket.makefile("rb")
 
-    def __repr__(self):
-        return f"{self.kind}({self.value}) {self.begin:.4f}..{self.end:.4f}"
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+    def ask(self, request):
+        self.socket.sendall(json.dumps(request).encode() + b"\n")
+        line = self.file.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return json.loads(line)
+
+    def command(self, *arguments):
+        answer = self.ask({"type": "CLIENT", "args": list(arguments)})
+        return answer["data"] if answer["success"] else Error(answer["error"])
 
 
 class Load:
     """Clients that read and write a few keys, each over a node of its own (and another one when
-    that is gone), and clients that count, exactly once, over JSON."""
+    that is gone), every other one in JSON; and clients that count, exactly once, over JSON.
 
-    def __init__(self, cluster, seconds, clients=8, keys=12, counters=3, pause_s=0.002, seed=1):
+    Runs for so many seconds, or until `stopped` (an Event of threading or multiprocessing) is set.
+    `name` tells the values of one load from those of another with the same keys."""
+
+    def __init__(self, cluster, seconds=None, clients=8, keys=12, counters=3, pause_s=0.002,
+                 seed=1, name="", stopped=None, timeout_s=10):
         self.cluster, self.seconds, self.pause_s = cluster, seconds, pause_s
+        self.name, self.timeout_s = name, timeout_s
+        self.stopped = stopped or threading.Event()
         self.keys = [f"key:{i}" for i in range(keys)]
         self.histories = {key: [] for key in self.keys}
         self.counted = {}
@@ -234,17 +254,20 @@ class Load:
         self.failure = None
 
     def start(self):
-        self.until = time.monotonic() + self.seconds
+        self.until = time.monotonic() + self.seconds if self.seconds else INFINITY
         for thread in self.threads:
             thread.start()
 
     def join(self):
         for thread in self.threads:
-            thread.join(self.seconds + 120)
+            thread.join((self.seconds or 0) + 120)
             if thread.is_alive():
                 raise RuntimeError("a client hangs")
         if self.failure:
             raise self.failure
+
+    def _runs(self):
+        return time.monotonic() < self.until and not self.stopped.is_set()
 
     def _guard(self, run, number, seed):
         try:
@@ -252,12 +275,13 @@ class Load:
         except BaseException as failure:  # pylint: disable=broad-except
             self.failure = failure
 
-    def _connect(self, at):
+    def _connect(self, at, kind):
         """A connection to the at-th node, or to the next that takes one."""
-        while time.monotonic() < self.until:
+        while self._runs():
             for i in range(len(self.cluster.nodes)):
                 try:
-                    return Connection(self.cluster.nodes[(at + i) % len(self.cluster.nodes)])
+                    return kind(self.cluster.nodes[(at + i) % len(self.cluster.nodes)],
+                                self.timeout_s)
                 except OSError:
                     pass
             time.sleep(0.01)
@@ -270,16 +294,17 @@ class Load:
 
     def _registers(self, number, rng):
         connection, at, count = None, number, 0
+        kind = Connection if number % 2 == 0 else JsonConnection
         last_ok = time.monotonic()
         worst = 0.0
-        while time.monotonic() < self.until:
-            connection = connection or self._connect(at)
+        while self._runs():
+            connection = connection or self._connect(at, kind)
             if connection is None:
                 break
             key = rng.choice(self.keys)
             is_write = rng.random() < 0.5
             count += 1
-            value = f"{number}-{count}"
+            value = f"{self.name}{number}-{count}"
             begin = time.monotonic()
             try:
                 answer = (connection.command("SET", key, value) if is_write
@@ -291,32 +316,25 @@ class Load:
             end = time.monotonic()
             if isinstance(answer, Error):
                 self._note_error(answer)
-                if is_write and not answer.startswith("NOQUORUM"):
-                    self._record(key, Operation(begin, INFINITY, "SET", value))
-                elif is_write:
-                    self._record(key, Operation(begin, end, "NOT", value))
-            else:
-                if is_write:
-                    worst, last_ok = max(worst, end - last_ok), end
-                self._record(key, Operation(begin, end, "SET" if is_write else "GET",
-                                            value if is_write else answer))
+            if is_write and answer == "OK":
+                worst, last_ok = max(worst, end - last_ok), end
+            operation = observed(begin, end, is_write, value, answer)
+            if operation:
+                with self.lock:
+                    self.histories[key].append(operation)
             time.sleep(self.pause_s)
         with self.lock:
             self.gaps.append(worst)
         if connection is not None:
             connection.close()
 
-    def _record(self, key, operation):
-        with self.lock:
-            self.histories[key].append(operation)
-
     def _counter(self, number, rng):
         """Increments over JSON with client and seq, repeated at any node until it is answered."""
-        name, seq = f"counter:{number}", 0
-        while time.monotonic() < self.until:
+        name, seq = f"counter:{self.name}{number}", 0
+        while self._runs():
             seq += 1
-            request = {"type": "CLIENT", "command": f"INCR {name}", "client": f"c{number}",
-                       "seq": seq}
+            request = {"type": "CLIENT", "command": f"INCR {name}",
+                       "client": f"c{self.name}{number}", "seq": seq}
             deadline = time.monotonic() + 60
             while True:
                 if time.monotonic() > deadline:
@@ -335,17 +353,36 @@ class Load:
         with self.lock:
             self.counted[name] = seq
 
-    def check(self, test):
-        """Fails the test when a history is not linearizable or a counter is not exact."""
+    def trouble(self):
+        """What is wrong with what the clients saw; None: nothing."""
         for key, history in self.histories.items():
-            trouble = judge(history)
-            test.assertIsNone(trouble, f"{key}: {trouble}")
+            wrong = judge(history)
+            if wrong:
+                return f"{key}: {wrong} ({len(history)} operations)"
         for name, seq in self.counted.items():
             answer = ask_until(self.cluster, "GET", name)
-            test.assertEqual(int(answer), seq, name)
+            if int(answer) != seq:
+                return f"{name} is {answer}, {seq} increments were answered"
+        return None
+
+    def check(self, test):
+        """Fails the test when a history is not linearizable or a counter is not exact."""
+        trouble = self.trouble()
+        test.assertIsNone(trouble, trouble)
 
     def operations(self):
         return sum(len(history) for history in self.histories.values())
+
+
+def observed(begin, end, is_write, value, answer):
+    """What an answer says about a SET of `value` or about a GET; None: nothing."""
+    if not isinstance(answer, Error):
+        return Operation(begin, end, "SET" if is_write else "GET", value if is_write else answer)
+    if not is_write:
+        return None
+    is_definite = not answer.startswith("UNKNOWN")
+    return Operation(begin, end if is_definite else INFINITY, "NOT" if is_definite else "SET",
+                     value)
 
 
 def ask_until(cluster, *arguments, timeout_s=30):
@@ -361,72 +398,3 @@ def ask_until(cluster, *arguments, timeout_s=30):
                 pass
         time.sleep(0.05)
     raise RuntimeError(f"{arguments}: {answer}")
-
-
-# ── judging ───────────────────────────────────────────────────────────────────────────────────────
-
-def judge(history):
-    """None when the history of one register (SET of unique values, GET; missing at first) is
-    linearizable, else what is wrong.  Wing and Gong's search with memory."""
-    seen = {op.value for op in history if op.kind == "GET"}
-    for op in history:
-        if op.kind == "NOT" and op.value in seen:
-            return f"{op} was refused and is read"
-    # An open write nobody read changes nothing.
-    ops = sorted((op for op in history if op.kind != "NOT" and
-                  not (op.end == INFINITY and op.value not in seen)),
-                 key=lambda op: op.begin)
-    count = len(ops)
-    done, first, state = set(), 0, None   # operations before `first` are all done
-    visited, stack = set(), []
-    closed = sum(op.end != INFINITY for op in ops)
-    closed_done, deepest = 0, 0
-    steps = 0
-    choices = iter(_candidates(ops, done, first))
-    while closed_done < closed:
-        steps += 1
-        if steps > 5_000_000:
-            return "the search is too large: no verdict"
-        for at in choices:
-            op = ops[at]
-            if op.kind == "GET" and op.value != state:
-                continue
-            after = op.value if op.kind == "SET" else state
-            place = (first, frozenset(done | {at}), after)
-            if place in visited:
-                continue
-            visited.add(place)
-            stack.append((at, first, state, choices))
-            done.add(at)
-            state = after
-            closed_done += op.end != INFINITY
-            while first in done:
-                done.discard(first)
-                first += 1
-            deepest = max(deepest, first)
-            choices = iter(_candidates(ops, done, first))
-            break
-        else:
-            if not stack:
-                around = ops[max(0, deepest - 3):deepest + 6]
-                return f"not linearizable near {around} ({count} operations)"
-            at, before, state, choices = stack.pop()
-            for again in range(before, first):
-                done.add(again)
-            first = before
-            done.discard(at)
-            closed_done -= ops[at].end != INFINITY
-    return None
-
-
-def _candidates(ops, done, first):
-    """Operations that may come next: begun before every other pending one has ended."""
-    horizon = INFINITY
-    for at in range(first, len(ops)):
-        op = ops[at]
-        if at in done:
-            continue
-        if op.begin > horizon:
-            break
-        yield at
-        horizon = min(horizon, op.end)
