@@ -49,7 +49,7 @@ struct coordinator {
     uint64_t written_index; /* of the list of members in the meta file */
     uint64_t write_again_ms;
     bool is_settled;  /* no replica is suspect, and the meta file knows */
-    uint32_t leading; /* groups led, as last logged */
+    uint32_t leading; /* partitions led, as last logged */
     uint64_t stop_began_ms;
     uint32_t at; /* the replica whose leadership is looked at next */
 };
@@ -245,15 +245,17 @@ void coordinator_step(struct node *node)
     addresses_step(node);
 }
 
-/* Hundreds of groups change their leader at once: one line says what has become of it. */
+/* Hundreds of partitions change their leader at once: one line says what has become of it. */
 static void note_leading(struct node *node)
 {
     struct coordinator *coordinator = node->coordinator;
-    uint32_t leading = node->consensus->leaders_count;
+    const struct consensus *consensus = node->consensus;
+    uint32_t leading = consensus->leaders_count;
+    leading -= replica_is_leader(consensus_replica(consensus, GROUP_META)) ? 1 : 0;
     if (leading != coordinator->leading) {
         coordinator->leading = leading;
-        log_event(node->log, LOG_INFO, "leading", LOG_U64("groups", leading),
-                  LOG_U64("of", node->consensus->count));
+        log_event(node->log, LOG_INFO, "leading", LOG_U64("partitions", leading),
+                  LOG_U64("of", consensus->count - 1));
     }
 }
 

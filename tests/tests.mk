@@ -16,13 +16,18 @@ $(B)/tests/root/forward_test: root := $(patsubst %,$(B)/src/%.o,forward forward_
 
 .PHONY: run test unit unit-build unit-list purity lint format fuzz fuzz-build fuzz-list fuzz-run
 
-# ── a node to try ───────────────────────────────────────────────────────────────────────────────
-run:                               ## install what is missing, build, start a node on port 7001
+# ── a cluster to try ────────────────────────────────────────────────────────────────────────────
+NODES ?= 3
+run:                               ## install what is missing, build, start three nodes on ports 7001 ... (NODES=1: one)
 	@tools/deps.sh build
 	@$(MAKE) --no-print-directory -j$(JOBS) all
+ifeq ($(NODES),1)
 	@echo "minidb starts on port 7001, data in ./data/node1; Ctrl-C stops it."
 	@echo "Talk to it:  build/minidb-cli   or   redis-cli -p 7001"
 	@exec build/minidb --port 7001 --data-dir ./data/node1 $(ARGS)
+else
+	@exec tools/cluster.sh $(NODES) $(ARGS)
+endif
 
 # ── tests ───────────────────────────────────────────────────────────────────────────────────────
 test:                              ## install what is missing, build and run every test (ONLY="unit e2e")
