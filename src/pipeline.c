@@ -586,7 +586,7 @@ static bool must_hold(const struct pipeline *pipeline, const struct staged *stag
 static void hold(struct pipeline *pipeline, struct staged *staged)
 {
     struct late_request *late = pipeline_late(staged);
-    late->consistency = staged->consistency;
+    late->consistency = (uint8_t)staged->consistency;
     late->origin_node = staged->origin_node;
     late->origin_seq = staged->origin_seq;
     late->waits_turn = follows_own_writes(pipeline, staged);

@@ -193,8 +193,8 @@ bool raft_is_suspect(const struct raft *raft);
 bool raft_has_transfer(const struct raft *raft);
 /* True when no other node can have become leader before now_ms. */
 bool raft_lease_holds(const struct raft *raft, uint64_t now_ms);
-/* A linearizable read that begins before this may be served at once, from what is committed then: no
- * other node can have become leader, and this one has committed in its term.  0: no such time.
+/* A linearizable read that begins before this may be served at once, from what is committed then:
+ * no other node can have become leader, and this one has committed in its term.  0: no such time.
  * UINT64_MAX: nobody else votes. */
 uint64_t raft_lease_until_ms(const struct raft *raft);
 /* What the leader knows of a peer; false when we do not lead or it is no member. */
