@@ -130,6 +130,16 @@ static void host_config_get(struct host *host, uint32_t at, struct buffer *out)
     config_get_text(node_of(host)->config, at, out);
 }
 
+/* A member that syncs less says so on disk first: after a power loss its next start must know. */
+static void relax_sync(struct node *node)
+{
+    struct config *config = node->config;
+    bool is_lax = node->meta.is_clustered && config->appendfsync != AOF_SYNC_ALWAYS;
+    if (is_lax && !node->meta.was_lax && node_meta_write(node) < 0) {
+        config->appendfsync = AOF_SYNC_ALWAYS; /* the log says why */
+    }
+}
+
 /* Puts the options that are held elsewhere where they are read. */
 static void apply_options(struct node *node)
 {
@@ -163,6 +173,7 @@ static int host_config_set(struct host *host, const struct slice *pairs, uint32_
     struct config_changes changes;
     int status = config_set(node->config, pairs, count / 2, &changes, error);
     if (status == 0) {
+        relax_sync(node);
         apply_options(node);
         log_event(node->log, LOG_INFO, "config_set", LOG_SLICE("name", pairs[0]));
     }

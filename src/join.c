@@ -1,7 +1,7 @@
 /*
  * join.c — see join.h.  Order: the frames' bytes, taking newcomers in, asking.
  *
- *   ASK       u8 format (1), u16 size and the password, a MEMBER_ADD (members.h)
+ *   ASK       u8 format (1), u32 partitions, u16 size and the password, a MEMBER_ADD (members.h)
  *   WELCOME   u8 format (1), 16 bytes cluster id, u64 hash seed, u32 partitions, the list of
  * members REDIRECT  u16 cluster port, the host LATER, REFUSED   why, for people
  */
@@ -22,6 +22,7 @@
 
 enum {
     JOIN_FORMAT = 1,
+    ASK_HEADER_BYTES = 1 + 4 + 2,
     WELCOME_HEADER_BYTES = 1 + 16 + 8 + 4,
     REASON_BYTES_MAX = 320,
     NS_PER_MS = 1000000,
@@ -70,30 +71,32 @@ void join_free(struct join *join)
 
 /* ── bytes ───────────────────────────────────────────────────────────────────────────────────── */
 
-void join_ask_encode(const struct member *member, const char *password, struct buffer *out)
+void join_ask_encode(const struct join_question *question, struct buffer *out)
 {
-    size_t size = strlen(password);
-    char head[3] = { JOIN_FORMAT };
-    ASSERT(size <= UINT16_MAX);
-    store_u16(head + 1, (uint16_t)size);
+    char head[ASK_HEADER_BYTES] = { JOIN_FORMAT };
+    ASSERT(question->password.size <= UINT16_MAX);
+    store_u32(head + 1, question->partitions);
+    store_u16(head + 5, (uint16_t)question->password.size);
     buffer_append(out, head, sizeof(head));
-    buffer_append(out, password, size);
-    members_change_encode(MEMBER_ADD, member, out);
+    buffer_append_slice(out, question->password);
+    members_change_encode(MEMBER_ADD, &question->member, out);
 }
 
-bool join_ask_decode(struct slice body, struct member *out_member, struct slice *out_password)
+bool join_ask_decode(struct slice body, struct join_question *out_question)
 {
-    if (body.size < 3 || body.data[0] != JOIN_FORMAT) {
+    if (body.size < ASK_HEADER_BYTES || body.data[0] != JOIN_FORMAT) {
         return false;
     }
-    size_t size = load_u16(body.data + 1);
-    if (body.size - 3 < size) {
+    size_t size = load_u16(body.data + 5);
+    struct slice rest = slice_make(body.data + ASK_HEADER_BYTES, body.size - ASK_HEADER_BYTES);
+    if (rest.size < size) {
         return false;
     }
-    *out_password = slice_make(body.data + 3, size);
     enum member_change change;
-    struct slice rest = slice_make(body.data + 3 + size, body.size - 3 - size);
-    return members_change_decode(rest, &change, out_member) && change == MEMBER_ADD;
+    out_question->partitions = load_u32(body.data + 1);
+    out_question->password = slice_make(rest.data, size);
+    rest = slice_make(rest.data + size, rest.size - size);
+    return members_change_decode(rest, &change, &out_question->member) && change == MEMBER_ADD;
 }
 
 void join_welcome_encode(const struct join_welcome *welcome, struct buffer *out)
@@ -196,15 +199,23 @@ static void ask_take(struct node *node, uint64_t link, struct slice body)
 {
     struct join *join = node->join;
     struct join_ask ask = { .link = link, .until_ms = node->shard.now_ms + PROPOSED_WAIT_MS };
-    struct slice password;
+    struct join_question question;
+    char text[REASON_BYTES_MAX];
     for (uint32_t i = 0; i < join->asks_count; i++) {
         if (join->asks[i].link == link) {
             return; /* said already */
         }
     }
-    if (!join_ask_decode(body, &ask.member, &password)) {
+    if (!join_ask_decode(body, &question)) {
         (void)refuse(node, &ask, "this node does not understand the question: another version?");
-    } else if (!slice_equal(password, slice_from(node->config->requirepass))) {
+        return;
+    }
+    ask.member = question.member;
+    if (question.partitions != 0 && question.partitions != node->meta.partitions) {
+        (void)snprintf(text, sizeof(text), "the cluster has %u partitions, not %u (--partitions)",
+                       node->meta.partitions, question.partitions);
+        (void)refuse(node, &ask, text);
+    } else if (!slice_equal(question.password, slice_from(node->config->requirepass))) {
         (void)refuse(node, &ask, "requirepass differs: all nodes of a cluster have the same one");
     } else if (node->is_stopping || join->asks_count == PEER_JOINS_MAX) {
         (void)later(node, &ask, node->is_stopping ? "stopping" : "others are joining right now");
@@ -460,10 +471,15 @@ static void try_again_later(struct node *node)
 
 static void ask_send(struct node *node)
 {
-    struct member self;
+    const struct config *config = node->config;
+    bool is_asked = config->source[CONFIG_ID_partitions] != SOURCE_DEFAULT;
+    struct join_question question = {
+        .partitions = is_asked ? config->partitions : 0,
+        .password = slice_from(config->requirepass),
+    };
     struct buffer body = { 0 };
-    cluster_self(node, &self);
-    join_ask_encode(&self, node->config->requirepass, &body);
+    cluster_self(node, &question.member);
+    join_ask_encode(&question, &body);
     frame_send(node->peers, node->join->link, PEER_FRAME_JOIN_ASK, buffer_slice(&body));
     buffer_free(&body);
 }

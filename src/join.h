@@ -41,6 +41,13 @@ enum { /* kinds 30-39: JOIN channel */
        PEER_FRAME_JOIN_REFUSED,
 };
 
+/* What a newcomer says. */
+struct join_question {
+    struct member member;
+    uint32_t partitions;   /* its operator asks for; 0: as the cluster has them */
+    struct slice password; /* borrowed */
+};
+
 /* What a newcomer learns. */
 struct join_welcome {
     uint8_t cluster_id[16];
@@ -61,8 +68,7 @@ void join_step(struct node *node);
 MUST_USE int join_run_once(struct node *node);
 
 /* The bytes of the frames' bodies; pure.  Reading takes untrusted bytes. */
-void join_ask_encode(const struct member *member, const char *password, struct buffer *out);
-MUST_USE bool join_ask_decode(struct slice body, struct member *out_member,
-                              struct slice *out_password);
+void join_ask_encode(const struct join_question *question, struct buffer *out);
+MUST_USE bool join_ask_decode(struct slice body, struct join_question *out_question);
 void join_welcome_encode(const struct join_welcome *welcome, struct buffer *out);
 MUST_USE bool join_welcome_decode(struct slice body, struct join_welcome *out_welcome);

@@ -314,13 +314,6 @@ int node_cluster_begin(struct node *node)
 int node_joined(struct node *node, const struct join_welcome *welcome)
 {
     char error[512] = "";
-    struct config *config = node->config;
-    bool is_asked = config->source[CONFIG_ID_partitions] != SOURCE_DEFAULT;
-    if (is_asked && config->partitions != welcome->partitions) {
-        log_event(node->log, LOG_ERROR, "join_failed", LOG_STR("reason", "partitions differ"),
-                  LOG_U64("cluster", welcome->partitions), LOG_U64("here", config->partitions));
-        return -EINVAL;
-    }
     memcpy(node->meta.cluster_id, welcome->cluster_id, sizeof(node->meta.cluster_id));
     node->meta.hash_seed = welcome->hash_seed;
     node->meta.partitions = welcome->partitions;

@@ -188,6 +188,24 @@ static int listen_all(struct node *node, char *error, size_t error_size)
     return 0;
 }
 
+/* A newcomer listens for clients when it is welcomed.  That it will not be able to is better said
+ * before it is a member. */
+static int probe_clients_port(struct node *node, char *error, size_t error_size)
+{
+    const struct config *config = node->config;
+    for (uint32_t i = 0; i < config->host.count; i++) {
+        struct io_socket *socket = NULL;
+        int status = io_listen(node->io, config->host.items[i], config->port, NULL, &socket);
+        if (status < 0) {
+            (void)snprintf(error, error_size, "cannot listen on %s port %u: %s",
+                           config->host.items[i], config->port, strerror(-status));
+            return status;
+        }
+        io_close(node->io, socket);
+    }
+    return 0;
+}
+
 static void make_run_id(struct node *node)
 {
     for (size_t i = 0; i < sizeof(node->run_id) - 1; i++) {
@@ -284,5 +302,6 @@ int node_start(struct node *node, struct config *config, struct io *io, struct l
     }
     node->is_joining = true;
     log_event(log, LOG_INFO, "joining", LOG_STR("seed", config->seed));
-    return cluster_listen(node, error, error_size);
+    status = probe_clients_port(node, error, error_size);
+    return status < 0 ? status : cluster_listen(node, error, error_size);
 }
