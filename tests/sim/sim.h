@@ -76,6 +76,7 @@ struct sim_plan {
     uint32_t power_loss_percent;
     uint32_t restart_mean_ms;
     uint32_t drift_percent;
+    uint32_t heartbeat_ms, election_timeout_ms;
     uint32_t safety_ms;
     struct sim_options machine; /* of network and disks while faults happen */
     bool faults_from_start;     /* also while the cluster forms */

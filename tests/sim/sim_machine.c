@@ -52,6 +52,8 @@ static void configure(const struct sim *sim, struct sim_machine *machine)
     if (sim->plan.nodes > 1) {
         option_set_number(config, "cluster-port", SIM_CLUSTER_PORT);
         option_set_number(config, "replication-factor", sim->plan.nodes);
+        option_set_number(config, "heartbeat-ms", sim->plan.heartbeat_ms);
+        option_set_number(config, "election-timeout-ms", sim->plan.election_timeout_ms);
         option_set(config, "strong-reads", sim->plan.lease_reads ? "lease" : "readindex");
     }
     if (machine->number > 0) {

@@ -68,6 +68,8 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed)
     plan->segment_bytes = 65536u << prng_below(&prng, 3);
     plan->snapshot_log_bytes = prng_chance(&prng, 1, 2) ? between(&prng, 60000, 500000) : 0;
     plan->drift_percent = 5;
+    plan->heartbeat_ms = prng_chance(&prng, 1, 2) ? 50 : between(&prng, 10, 200);
+    plan->election_timeout_ms = plan->heartbeat_ms * between(&prng, 4, 8);
     plan->safety_ms = between(&prng, 5000, 40000);
     plan->faults_from_start = prng_chance(&prng, 1, 8);
     draw_load(plan, &prng);
@@ -81,6 +83,8 @@ void sim_plan_print(const struct sim_plan *plan, struct buffer *out)
     buffer_printf(out, "nodes %u sync %s lease %d clients %u json %u keys %u depth %u think %u us ",
                   plan->nodes, syncs[plan->sync], plan->lease_reads, plan->clients,
                   plan->json_clients, plan->keys, plan->depth, plan->think_mean_us);
+    buffer_printf(out, "heartbeat %u election %u ms ", plan->heartbeat_ms,
+                  plan->election_timeout_ms);
     buffer_printf(out, "segment %u snapshot %u any %u%% quorum %u%% power-loss %u%% faults %u ms [",
                   plan->segment_bytes, plan->snapshot_log_bytes, plan->any_percent,
                   plan->quorum_percent, plan->power_loss_percent, plan->fault_mean_ms);

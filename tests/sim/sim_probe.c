@@ -16,6 +16,27 @@ static const struct replica *replica_of(const struct sim_machine *machine, uint3
     return consensus->replicas[group]; /* the meta group is the last one */
 }
 
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
+}
+
+uint64_t probe_fingerprint(const struct sim_machine *machine, uint32_t group)
+{
+    const struct replica *replica = replica_of(machine, group);
+    if (replica == NULL) {
+        bool has_group = machine->node->has_shard && group < SIM_PARTITIONS;
+        return has_group ? machine->node->shard.groups[group].applied + 1 : 0;
+    }
+    const struct raft *raft = replica->raft;
+    uint64_t hash = mix(raft->term, raft->voted_for);
+    hash = mix(hash, raft->log.last_index << 16 ^ raft->log.last_term);
+    hash = mix(hash, raft->log.durable_index << 24 ^ raft->commit_index);
+    hash = mix(hash, replica->applied << 8 ^ (uint64_t)raft->role);
+    return mix(hash, raft->persisted_id);
+}
+
 bool probe_group(const struct sim_machine *machine, uint32_t group, struct probe *out)
 {
     *out = (struct probe){ 0 };
@@ -71,12 +92,6 @@ bool probe_votes(const struct sim_machine *machine, const struct probe *probe)
     int at = raft_config_find(config, probe_number(machine));
     return at >= 0 && !raft_config_is_joint(config) &&
            (config->members[at].roles & RAFT_VOTER) != 0;
-}
-
-static uint64_t mix(uint64_t hash, uint64_t value)
-{
-    hash = (hash ^ value) * UINT64_C(0x9e3779b97f4a7c15);
-    return hash ^ hash >> 29;
 }
 
 static uint64_t members_digest(const struct members *members)

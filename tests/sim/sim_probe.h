@@ -20,6 +20,9 @@ struct probe {
 
 /* False when the node has no such group (yet). */
 bool probe_group(const struct sim_machine *machine, uint32_t group, struct probe *out);
+/* A number that changes whenever probe_group would say something else (or nearly always).  Cheap:
+ * it is asked for every group after every turn. */
+uint64_t probe_fingerprint(const struct sim_machine *machine, uint32_t group);
 /* The encoded entry; false when its bytes are not in memory any more. */
 bool probe_entry(const struct sim_machine *machine, uint32_t group, uint64_t index,
                  struct slice *out);
