@@ -271,8 +271,9 @@ static struct kept *kept_find(const struct forward *forward, uint64_t id)
     uint64_t slot = id & (SLOTS_MAX - 1);
     struct kept *kept = slot < forward->slots_count ? forward->slots[slot] : NULL;
     bool is_one = kept != NULL && kept->id != 0 && id >= kept->first_id && id <= kept->id;
-    if (MUTANT(MUT_REPLY_CROSSED) && is_one && slot > 0 && forward->slots[slot - 1]->id != 0) {
-        return forward->slots[slot - 1];
+    struct kept *other = MUTANT(MUT_REPLY_CROSSED) && slot > 0 ? forward->slots[slot - 1] : NULL;
+    if (is_one && other != NULL && other->id != 0) {
+        return other;
     }
     return is_one ? kept : NULL;
 }
