@@ -112,7 +112,7 @@ sim-list:
 sim-link:
 	@echo $(B)/sim/libsim.a $(root) $(libs)
 sim-mutants:                       ## prove that the simulator finds known bugs of whole nodes (SEEDS=n)
-	@B=$(B) SEEDS="$(if $(filter command line environment,$(origin SEEDS)),$(SEEDS),300)" tests/sim/mutants.sh
+	@SEEDS="$(if $(filter command line environment,$(origin SEEDS)),$(SEEDS),300)" tests/sim/mutants.sh
 sim: $(SIMS)                       ## simulate crashes and clusters (SEED=first SEEDS=count)
 	@for s in $(SIMS); do $$s $(SEED) $(SEEDS) || exit 1; done
 
