@@ -14,7 +14,7 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 cp -rL Makefile src tests "$tree/"
 cd "$tree"
-make --no-print-directory -j"${JOBS:-2}" B=build "build/sim/cluster_sim" >/dev/null
+make --no-print-directory -j"${JOBS:-2}" B=made made/sim/cluster_sim >/dev/null
 
 # Bugs that only show where members come and go, disks are wiped, or leadership is handed over by
 # operators, or that need a schedule too rare for whole nodes: raft_random_test finds them.
@@ -31,8 +31,8 @@ else
         sed 's/MUTANT(\(.*\))/\1/' | sort -u | grep -vxF "$(tr ' ' '\n' <<<"$elsewhere")")
 fi
 
-read -r -a compile <build/flags # the compiler and its flags, as the build used them
-libraries=$(make --no-print-directory B=build sim-link)
+read -r -a compile <made/flags # the compiler and its flags, as the build used them
+libraries=$(make --no-print-directory B=made sim-link)
 "${compile[@]}" -Isrc -Itests/sim -c tests/sim/cluster_sim.c -o cluster_sim.o
 
 build() { # name
@@ -42,7 +42,7 @@ build() { # name
         objects+=("$(tr / _ <<<"$file").o")
     done
     for at in $libraries; do # an object that was compiled anew must not be linked twice
-        file=${at#build/}
+        file=${at#made/}
         [ -e "$(tr / _ <<<"${file%.o}.c").o" ] || rest+=("$at")
     done
     gcc ${objects[@]+"${objects[@]}"} cluster_sim.o "${rest[@]}" -ljansson -lpthread -lm \

@@ -56,6 +56,7 @@ enum fault {
     FAULT_CLOCK_RATE,  /* within what the lease allows for */
     FAULT_CLOCK_STEP,  /* the wall clock jumps */
     FAULT_SNAPSHOT,    /* no fault: a snapshot now */
+    FAULT_FAILOVER,    /* an operator moves leadership */
     FAULT_HEAL,
     FAULT_KINDS
 };

@@ -6,6 +6,7 @@
  */
 #include "sim.h"
 
+#include "coordinator.h"
 #include "sim_probe.h"
 
 static struct sim_machine *machine_draw(struct sim *sim)
@@ -139,6 +140,12 @@ static void fault_do(struct sim *sim, enum fault fault)
             (void)snapshots_start(&machine->node->snapshots);
         }
         break;
+    case FAULT_FAILOVER:
+        if (machine->is_serving && machine->node->consensus != NULL) {
+            uint32_t group = (uint32_t)prng_below(&sim->prng, SIM_PARTITIONS);
+            (void)coordinator_failover(machine->node, flip ? UINT32_MAX : group, /* target= */ 0);
+        }
+        break;
     case FAULT_HEAL:
         sim_net_heal(sim->world);
         break;
@@ -149,10 +156,10 @@ static void fault_do(struct sim *sim, enum fault fault)
 
 void sim_fault_draw(struct sim *sim)
 {
-    static const char *const names[] = { "crash",   "crash all",  "pause",      "isolate",
-                                         "one way", "leader",     "chain",      "clients cut",
-                                         "clog",    "clock rate", "clock step", "snapshot",
-                                         "heal" };
+    static const char *const names[] = { "crash",    "crash all",  "pause",      "isolate",
+                                         "one way",  "leader",     "chain",      "clients cut",
+                                         "clog",     "clock rate", "clock step", "snapshot",
+                                         "failover", "heal" };
     uint32_t sum = 0;
     for (uint32_t i = 0; i < FAULT_KINDS; i++) {
         sum += sim->plan.weights[i];

@@ -236,6 +236,11 @@ void sim_machine_turn(struct sim_machine *machine)
         sim_machine_reap(machine);
         return;
     }
+    const struct sim_options *options = sim_world_options(machine->sim->world);
+    if (status < 0 && (options->sync_error_ppm > 0 || options->write_error_ppm > 0)) {
+        sim_machine_crash(machine, /* power_loss= */ false); /* its disk failed: that is right */
+        return;
+    }
     if (status <= 0) {
         sim_fail(machine->sim, "runs", "%s ended by itself: status %d",
                  sim_node_name(machine->machine), status);

@@ -26,8 +26,7 @@ static void draw_load(struct sim_plan *plan, struct prng *prng)
     plan->quorum_percent = prng_chance(prng, 1, 2) ? 0 : between(prng, 5, 50);
 }
 
-/* Only what a majority of correct disks survives; errors that no replica needs to survive (rot,
- * lies) are not drawn. */
+/* Disks fail, but say so; what no replica needs to survive yet (rot, lies) is not drawn. */
 static void draw_machine(struct sim_plan *plan, struct prng *prng)
 {
     struct sim_options *machine = &plan->machine;
@@ -35,9 +34,12 @@ static void draw_machine(struct sim_plan *plan, struct prng *prng)
     machine->latency_min_ns = prng_below(prng, 2 * SIM_MS);
     machine->latency_mean_ns = 10000 + prng_below(prng, 8 * SIM_MS);
     machine->disk_mean_ns = 1000 + prng_below(prng, 8 * SIM_MS);
-    machine->write_error_ppm = 0; /* the process would end; crashes are drawn as such */
-    machine->sync_error_ppm = 0;
-    machine->full_ppm = 0;
+    bool fails = prng_chance(prng, 1, 6); /* each failure ends a process */
+    machine->write_error_ppm = fails ? between(prng, 0, 200) : 0;
+    machine->sync_error_ppm = fails ? between(prng, 0, 500) : 0;
+    machine->full_ppm = prng_chance(prng, 1, 6) ? between(prng, 1, 3000) : 0;
+    machine->full_max_ns = 1 + prng_below(prng, 4 * SIM_S);
+    machine->corrupt_ppm = prng_chance(prng, 1, 6) ? between(prng, 1, 500) : 0;
     machine->segment_bytes_max =
         machine->segment_bytes_max < 256 ? 256 : machine->segment_bytes_max;
     machine->window_bytes = machine->window_bytes < 16384 ? 16384 : machine->window_bytes;
