@@ -357,7 +357,7 @@ static struct outcome run_seed(uint64_t seed, const struct arguments *arguments)
 
 static struct arguments arguments_read(int argc, char **argv)
 {
-    struct arguments arguments = { .first = 1, .count = 40, .is_quiet = argc <= 1 };
+    struct arguments arguments = { .first = 1, .count = 100, .is_quiet = argc <= 1 };
     uint32_t numbers = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--trace") == 0) {
