@@ -116,6 +116,13 @@ sim-mutants:                       ## prove that the simulator finds known bugs 
 sim: $(SIMS)                       ## simulate crashes and clusters (SEED=first SEEDS=count)
 	@for s in $(SIMS); do $$s $(SEED) $(SEEDS) || exit 1; done
 
+# ── chaos ───────────────────────────────────────────────────────────────────────────────────────
+KILLS ?= 3
+.PHONY: chaos
+chaos: all                         ## kill and stop nodes of real clusters under load (KILLS=n ARGS="--only leader")
+	@tools/deps.sh test
+	@$(PYTHON) tests/chaos/chaos.py --kills $(KILLS) $(ARGS)
+
 # ── speed ───────────────────────────────────────────────────────────────────────────────────────
 bench: all                         ## minidb beside redis-server: CPU, memory, start, latency (ARGS=--quick)
 	@tools/deps.sh bench

@@ -386,10 +386,19 @@ def observed(begin, end, is_write, value, answer):
 
 
 def ask_until(cluster, *arguments, timeout_s=30):
+    """The first answer of any node that is no error."""
+    return _ask_until(cluster.nodes, arguments, timeout_s)
+
+
+def ask_until_node(node, *arguments, timeout_s=30):
+    return _ask_until([node], arguments, timeout_s)
+
+
+def _ask_until(nodes, arguments, timeout_s):
     deadline = time.monotonic() + timeout_s
     answer = None
     while time.monotonic() < deadline:
-        for node in cluster.nodes:
+        for node in nodes:
             try:
                 answer = node.command(*arguments)
                 if not isinstance(answer, Error):
