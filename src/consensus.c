@@ -5,6 +5,7 @@
 #include "consensus.h"
 
 #include "base/assert.h"
+#include "base/endian.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "cluster/confchange.h"
@@ -21,6 +22,7 @@ enum {
     NS_PER_MS = 1000000,
     TICK_GRID_MS = 10,            /* timers fire on a grid, so that heartbeats share frames */
     SWEEP_MS = 50,                /* requests that waited too long are looked for this often */
+    HOLD_NS_MAX = 4000000,        /* proposals wait no longer than this for our own disk */
     MARKS_FIRST = 256,            /* ring slots at the start; doubled on demand */
     HINT_ENTRIES = 256,           /* a commit hint is written at least so often ... */
     HINT_BYTES = 1 << 20,         /* ... or after so many bytes of a group's entries */
@@ -42,7 +44,8 @@ enum {
 static void step(struct consensus *consensus, struct replica *replica, struct raft_input input);
 static void flush_queued(struct consensus *consensus, struct replica *replica);
 static void take_output(struct consensus *consensus, struct replica *replica, bool is_proposal);
-static void fail_queued(struct consensus *consensus, struct replica *replica, uint64_t from);
+static void fail_queued(struct consensus *consensus, struct replica *replica, uint64_t from,
+                        uint64_t term);
 static void fail_unknown(struct consensus *consensus, struct replica *replica);
 
 /* ── life ────────────────────────────────────────────────────────────────────────────────────── */
@@ -81,6 +84,7 @@ struct consensus *consensus_new(struct shard *shard, struct peers *peers, struct
     consensus->count = count;
     consensus->replicas = mem_zalloc(count * sizeof(struct replica *));
     consensus->dirty = mem_alloc(count * sizeof(*consensus->dirty));
+    consensus->deadlines_ms = mem_zalloc(count * sizeof(*consensus->deadlines_ms));
     consensus->taken = mem_alloc(count * sizeof(*consensus->taken));
     consensus->marks_capacity = MARKS_FIRST;
     consensus->marks = mem_alloc(MARKS_FIRST * sizeof(*consensus->marks));
@@ -124,6 +128,7 @@ void consensus_free(struct consensus *consensus)
     mem_free(consensus->replicas);
     mem_free(consensus->dirty);
     mem_free(consensus->taken);
+    mem_free(consensus->deadlines_ms);
     mem_free(consensus->marks);
     mem_free(consensus->output);
     mem_free(consensus->message);
@@ -168,15 +173,34 @@ static void make_room(struct replica *replica)
     replica->log_capacity = capacity;
 }
 
+/* Inputs that make no entries: what is queued may be given to raft later, as it is. */
+static bool leaves_log_alone(const struct replica *replica, const struct raft_input *input)
+{
+    bool is_answer = input->kind == RAFT_INPUT_MESSAGE &&
+                     (input->message->kind == RAFT_MESSAGE_APPEND_RESPONSE ||
+                      input->message->kind == RAFT_MESSAGE_HEARTBEAT_RESPONSE);
+    bool is_quiet = input->kind == RAFT_INPUT_PERSISTED || input->kind == RAFT_INPUT_READ ||
+                    input->kind == RAFT_INPUT_COMPACT;
+    uint64_t index = 0;
+    return (is_answer || is_quiet) && !raft_config_is_joint(raft_config(replica->raft, &index));
+}
+
 static void step(struct consensus *consensus, struct replica *replica, struct raft_input input)
 {
-    if (UNLIKELY(replica_has_queued(replica))) {
+    if (UNLIKELY(replica_has_queued(replica)) && !leaves_log_alone(replica, &input)) {
         flush_queued(consensus, replica);
     }
-    make_room(replica);
+    if (input.kind == RAFT_INPUT_MESSAGE && input.message->entries_count > 0) {
+        make_room(replica);
+    }
+    uint64_t term = replica->term;
     input.now_ms = consensus->now_ms;
     raft_step(replica->raft, &input, consensus->output);
     take_output(consensus, replica, /* is_proposal= */ false);
+    if (UNLIKELY(replica_has_queued(replica)) &&
+        (replica->role != RAFT_LEADER || replica->term != term)) {
+        flush_queued(consensus, replica); /* raft refuses them */
+    }
 }
 
 /* Gives raft the entries queued at the window's end, in batches. */
@@ -186,13 +210,14 @@ static void flush_queued(struct consensus *consensus, struct replica *replica)
     while (replica_has_queued(replica)) {
         make_room(replica);
         uint64_t first = replica->queued_first;
+        uint64_t term = load_u64(replica_bytes(replica, first).data + 8); /* theirs, maybe past */
         uint64_t left = replica->window_last + 1 - first;
         uint32_t count = left < RAFT_APPEND_ENTRIES_MAX ? (uint32_t)left : RAFT_APPEND_ENTRIES_MAX;
         for (uint32_t i = 0; i < count; i++) {
             const struct window_entry *at = replica_window_at(replica, first + i);
             consensus->entries[i] = (struct raft_entry){
                 .index = first + i,
-                .term = replica->term,
+                .term = term,
                 .size = at->size,
                 .kind = (uint8_t)at->bytes[24],
                 .bytes = at->bytes,
@@ -207,7 +232,7 @@ static void flush_queued(struct consensus *consensus, struct replica *replica)
         if (consensus->output->result != RAFT_OK) {
             /* Not ours to decide any more, or too much at once: surely not done. */
             replica_window_truncate(replica, first);
-            fail_queued(consensus, replica, first);
+            fail_queued(consensus, replica, first, term);
             take_output(consensus, replica, /* is_proposal= */ false);
             return;
         }
@@ -451,9 +476,10 @@ static void take_output(struct consensus *consensus, struct replica *replica, bo
         post(consensus, replica, &output->messages[i]);
     }
     replica_refresh(replica);
-    replica->deadline_ms = on_grid(consensus, output->deadline_ms);
-    if (replica->deadline_ms < consensus->deadline_ms) {
-        consensus->deadline_ms = replica->deadline_ms;
+    uint64_t deadline_ms = on_grid(consensus, output->deadline_ms);
+    consensus->deadlines_ms[replica->slot] = deadline_ms;
+    if (deadline_ms < consensus->deadline_ms) {
+        consensus->deadline_ms = deadline_ms;
     }
     if (output->read_id_confirmed != 0) {
         replica->confirmed_read_id = output->read_id_confirmed;
@@ -495,12 +521,11 @@ void consensus_tick(struct consensus *consensus)
     }
     uint64_t earliest_ms = UINT64_MAX;
     for (uint32_t i = 0; i < consensus->count; i++) {
-        struct replica *replica = consensus->replicas[i];
-        if (replica->deadline_ms <= consensus->now_ms) {
-            step(consensus, replica, (struct raft_input){ .kind = RAFT_INPUT_TICK });
+        if (consensus->deadlines_ms[i] <= consensus->now_ms) {
+            step(consensus, consensus->replicas[i], (struct raft_input){ .kind = RAFT_INPUT_TICK });
         }
-        if (replica->deadline_ms < earliest_ms) {
-            earliest_ms = replica->deadline_ms;
+        if (consensus->deadlines_ms[i] < earliest_ms) {
+            earliest_ms = consensus->deadlines_ms[i];
         }
     }
     consensus->deadline_ms = earliest_ms;
@@ -571,12 +596,27 @@ static bool needs_hint(const struct replica *replica)
            (replica->unhinted_bytes > HINT_BYTES && commit > replica->hinted_commit);
 }
 
+/* While the AOF writes, what is proposed waits for its turn: one write, and one message a peer, for
+ * all of it.  Not for long: a slow disk of ours must not hold up the followers'. */
+static bool must_hold(struct consensus *consensus)
+{
+    uint64_t began_ns = aof_writing_since_ns(consensus->shard->aof);
+    if (began_ns == 0) {
+        return false;
+    }
+    consensus->held_until_ns = began_ns + HOLD_NS_MAX;
+    return io_clock_ns(consensus->shard->io) < consensus->held_until_ns;
+}
+
 void consensus_flush(struct consensus *consensus)
 {
     look_at_clock(consensus);
+    consensus->is_holding = consensus->dirty_count > 0 && must_hold(consensus);
     for (uint32_t i = 0; i < consensus->dirty_count; i++) {
         struct replica *replica = consensus->replicas[consensus->dirty[i]];
-        flush_queued(consensus, replica);
+        if (!consensus->is_holding) {
+            flush_queued(consensus, replica);
+        }
         if (replica->next_read_id > replica->sent_read_id) {
             replica->sent_read_id = replica->next_read_id;
             step(consensus, replica,
@@ -639,7 +679,13 @@ uint64_t consensus_deadline_ns(const struct consensus *consensus)
     uint64_t deadline_ms = consensus->deadline_ms < consensus->next_sweep_ms
                                ? consensus->deadline_ms
                                : consensus->next_sweep_ms;
-    return consensus->dirty_count > 0 ? 0 : deadline_ms * NS_PER_MS;
+    uint64_t deadline_ns =
+        deadline_ms > UINT64_MAX / NS_PER_MS ? UINT64_MAX : deadline_ms * NS_PER_MS;
+    if (consensus->dirty_count == 0) {
+        return deadline_ns;
+    }
+    uint64_t held_until_ns = consensus->is_holding ? consensus->held_until_ns : 0;
+    return held_until_ns < deadline_ns ? held_until_ns : deadline_ns;
 }
 
 /* ── proposing and reading ───────────────────────────────────────────────────────────────────── */
@@ -721,14 +767,15 @@ static void answer_pending(struct consensus *consensus, struct pending *pending,
     }
 }
 
-/* The entries queued from `from` on were refused by raft: nobody has seen them. */
-static void fail_queued(struct consensus *consensus, struct replica *replica, uint64_t from)
+/* The entries of this term queued from `from` on were refused by raft: nobody has seen them. */
+static void fail_queued(struct consensus *consensus, struct replica *replica, uint64_t from,
+                        uint64_t term)
 {
     struct pending_queue *queue = &replica->pending;
     uint64_t kept = queue->head;
     for (uint64_t at = queue->head; at != queue->tail; at++) {
         struct pending pending = *pending_at(queue, at);
-        bool is_refused = pending.position >= from && pending.term == replica->term;
+        bool is_refused = pending.position >= from && pending.term == term;
         if (is_refused && pending.kind == PENDING_WRITE) {
             answer_pending(consensus, &pending, consensus_not_done);
             continue;
@@ -771,6 +818,7 @@ static void sweep(struct consensus *consensus)
     for (uint32_t i = 0; i < consensus->count; i++) {
         sweep_queue(consensus, &consensus->replicas[i]->pending);
         sweep_queue(consensus, &consensus->replicas[i]->reads);
+        consensus_applied(consensus, consensus->replicas[i]); /* others have caught up meanwhile */
     }
 }
 

@@ -146,7 +146,7 @@ bool member_has_work(const struct node *node)
         return true;
     }
     return node->consensus != NULL &&
-           (node->consensus->dirty_count > 0 || transfers_has_work(node->transfers) ||
+           (consensus_has_work(node->consensus) || transfers_has_work(node->transfers) ||
             shard_has_discarded(&node->shard));
 }
 

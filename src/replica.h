@@ -60,7 +60,6 @@ struct replica {
     enum raft_role role;
     uint64_t term, leader, commit_index;
     uint64_t lease_until_ms; /* a read that begins before it may run at once; 0: no lease */
-    uint64_t deadline_ms;    /* TICK no later than this */
 
     uint64_t sent_read_id; /* read points were asked for up to here */
 
