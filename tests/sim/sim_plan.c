@@ -58,6 +58,31 @@ static void draw_faults(struct sim_plan *plan, struct prng *prng)
     plan->restart_mean_ms = between(prng, 50, 4000);
 }
 
+/* Leaders come and go while everybody reads and writes the same few keys through all nodes: whoever
+ * wrongly takes himself for the leader, a moment too long, answers with something old. */
+static void focus_on_leadership(struct sim_plan *plan, struct prng *prng)
+{
+    static const enum fault faults[] = { FAULT_ISOLATE,   FAULT_ONE_WAY, FAULT_LEADER,
+                                         FAULT_LEADER,    FAULT_CHAIN,   FAULT_PAUSE,
+                                         FAULT_CLOCK_RATE };
+    memset(plan->weights, 0, sizeof(plan->weights));
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+        plan->weights[faults[i]] += between(prng, 0, 4);
+    }
+    plan->weights[FAULT_HEAL] = 8;
+    plan->fault_mean_ms = between(prng, 150, 600);
+    plan->clients = SIM_CLIENTS_MAX;
+    plan->json_clients = 0;
+    plan->keys = 1;
+    plan->depth = 1;
+    plan->think_mean_us = between(prng, 300, 3000);
+    plan->any_percent = 0;
+    plan->quorum_percent = 0;
+    plan->lease_reads = true;
+    plan->machine = sim_options_calm();
+    plan->machine.latency_mean_ns = between(prng, 50000, 2000000);
+}
+
 void sim_plan_draw(struct sim_plan *plan, uint64_t seed)
 {
     struct prng prng;
@@ -77,6 +102,9 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed)
     draw_load(plan, &prng);
     draw_faults(plan, &prng);
     draw_machine(plan, &prng);
+    if (prng_chance(&prng, 1, 6)) {
+        focus_on_leadership(plan, &prng);
+    }
 }
 
 void sim_plan_print(const struct sim_plan *plan, struct buffer *out)
