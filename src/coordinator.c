@@ -6,6 +6,7 @@
  */
 #include "coordinator.h"
 
+#include "acks.h"
 #include "base/assert.h"
 #include "base/endian.h"
 #include "base/mem.h"
@@ -181,7 +182,7 @@ bool coordinator_on_peer_event(struct node *node, const struct peer_event *event
         watch->hello = *event->hello;
     }
     if (event->kind != PEER_EVENT_FRAME || event->frame_kind != PEER_FRAME_STAY) {
-        return false;
+        return event->kind == PEER_EVENT_FRAME && acks_on_frame(node, event);
     }
     if (event->body.size == STAY_BYTES && watch != NULL) {
         uint32_t ms = load_u32(event->body.data);
@@ -226,6 +227,7 @@ void coordinator_step(struct node *node)
     struct coordinator *coordinator = node->coordinator;
     const struct consensus *consensus = node->consensus;
     meta_follow(node);
+    acks_step(node);
     if (LIKELY(consensus->now_ms < coordinator->next_ms)) {
         return;
     }

@@ -3,6 +3,7 @@
  */
 #include "node.h"
 
+#include "acks.h"
 #include "base/assert.h"
 #include "base/mem.h"
 #include "consensus.h"
@@ -286,6 +287,7 @@ void node_deinit(struct node *node)
         }
         if (was_member) {
             coordinator_free(node->coordinator);
+            acks_free(node->acks);
             forward_free(node->forward);
             consensus_free(node->consensus);
         }

@@ -25,6 +25,7 @@
 #include "snapshots.h"
 #include "storage/data_dir.h"
 
+struct acks;
 struct consensus;
 struct coordinator;
 struct forward;
@@ -63,6 +64,7 @@ struct node {
     struct forward *forward;
     struct transfers *transfers;
     struct coordinator *coordinator;
+    struct acks *acks;
     struct join *join;     /* asks to join, or takes in those who ask */
     uint64_t members_seen; /* the epoch that peers and meta file know */
     struct node_rates rates;

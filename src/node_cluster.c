@@ -14,6 +14,7 @@
  */
 #include "node.h"
 
+#include "acks.h"
 #include "base/assert.h"
 #include "base/endian.h"
 #include "base/mem.h"
@@ -207,6 +208,7 @@ void cluster_start(struct node *node, const struct replica_log *logs, uint32_t c
     node->transfers =
         transfers_new(&node->shard, node->peers, consensus, &node->members, node->log,
                       node->data_dir != NULL ? config->data_dir : NULL, node->meta.identity);
+    node->acks = acks_new(options.boot);
     node->coordinator = coordinator_new(node->members.index, recovery_is_settled(consensus));
     consensus->forward = node->forward;
     consensus->transfers = node->transfers;

@@ -3,18 +3,21 @@
  */
 #include "pipeline_internal.h"
 
+#include "acks.h"
 #include "base/assert.h"
 #include "base/mem.h"
 #include "io/io.h"
 #include "node.h"
 
-/* SAVE and WAITAOF: an answer that waits for the disk. */
+/* SAVE, WAITAOF and WAIT: an answer that waits for the disk, or for other nodes' disks. */
 struct waiting_answer {
     struct waiting_answer *next;
     struct asker asker;
     enum command_wait wait;
     uint64_t sequence; /* WAIT_SYNC: the log position that must be on the platter */
     uint64_t round;    /* WAIT_SNAPSHOT: number of the round waited for */
+    uint64_t acks;     /* WAIT_REPLICAS: as acks_begin named it */
+    uint32_t replicas; /* WAIT_REPLICAS: so many */
     uint64_t until_ms; /* 0: no limit */
 };
 
@@ -464,6 +467,8 @@ static void wait_for(struct pipeline *pipeline, struct staged *staged,
         .wait = ctx->wait,
         .sequence = pipeline->shard->proposed_sequence,
         .round = snapshots_round(&pipeline->node->snapshots),
+        .acks = ctx->wait == COMMAND_WAIT_REPLICAS ? acks_begin(pipeline->node) : 0,
+        .replicas = ctx->wait_replicas,
         .until_ms = ctx->wait_until_ms,
     };
     pipeline->waiting = waiting;
@@ -510,6 +515,9 @@ static void answer_waiting(struct pipeline *pipeline, const struct waiting_answe
         reply_array(reply, 2); /* WAITAOF: local, replicas */
         reply_integer(reply, in_time ? 1 : 0);
         reply_integer(reply, 0);
+    } else if (waiting->wait == COMMAND_WAIT_REPLICAS) {
+        reply_integer(reply, acks_count(pipeline->node, waiting->acks));
+        acks_end(pipeline->node, waiting->acks);
     } else if (snapshots_last_ok(&pipeline->node->snapshots)) {
         reply_ok(reply);
     } else {
@@ -518,16 +526,33 @@ static void answer_waiting(struct pipeline *pipeline, const struct waiting_answe
     answer_end(answers, &waiting->asker, NULL);
 }
 
+/* Who waits without a limit may be gone for good. */
+static bool waiting_is_late(const struct pipeline *pipeline, const struct waiting_answer *waiting)
+{
+    if (waiting->until_ms == 0) {
+        return waiting->wait == COMMAND_WAIT_REPLICAS && conn_is_gone(waiting->asker.client.conn);
+    }
+    return pipeline->shard->now_ms >= waiting->until_ms;
+}
+
+static bool waiting_is_done(const struct pipeline *pipeline, const struct waiting_answer *waiting)
+{
+    if (waiting->wait == COMMAND_WAIT_SYNC) {
+        return aof_stats(pipeline->shard->aof).synced_sequence > waiting->sequence;
+    }
+    if (waiting->wait == COMMAND_WAIT_REPLICAS) {
+        return waiting->acks == 0 || /* too many wait: what is certain anyway */
+               acks_count(pipeline->node, waiting->acks) >= waiting->replicas;
+    }
+    return snapshots_round_done(&pipeline->node->snapshots, waiting->round);
+}
+
 void pipeline_answer_waiting(struct pipeline *pipeline)
 {
-    uint64_t synced = aof_stats(pipeline->shard->aof).synced_sequence;
     for (struct waiting_answer **at = &pipeline->waiting; *at != NULL;) {
         struct waiting_answer *waiting = *at;
-        bool done = waiting->wait == COMMAND_WAIT_SYNC
-                        ? synced > waiting->sequence
-                        : snapshots_round_done(&pipeline->node->snapshots, waiting->round);
-        bool late = waiting->until_ms != 0 && pipeline->shard->now_ms >= waiting->until_ms;
-        if (!done && !late) {
+        bool done = waiting_is_done(pipeline, waiting);
+        if (!done && !waiting_is_late(pipeline, waiting)) {
             at = &waiting->next;
             continue;
         }

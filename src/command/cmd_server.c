@@ -122,14 +122,23 @@ void shutdown_command(struct command_ctx *ctx)
 
 /* ── replication in Redis's words ────────────────────────────────────────────────────────────── */
 
-/* WAIT numreplicas timeout: there are no replicas and none can appear, so waiting is pointless. */
+/* WAIT numreplicas timeout: a lone node has no replicas, so waiting is pointless there. */
 void wait_command(struct command_ctx *ctx)
 {
     int64_t replicas = 0;
     uint64_t timeout_ms = 0;
-    if (admin_integer(ctx, 1, &replicas) && admin_timeout(ctx, 2, &timeout_ms)) {
-        reply_integer(ctx->reply, 0);
+    if (!admin_integer(ctx, 1, &replicas) || !admin_timeout(ctx, 2, &timeout_ms)) {
+        return;
     }
+    if (ctx->host->member_count(ctx->host) < 2) {
+        reply_integer(ctx->reply, 0);
+        return;
+    }
+    ctx->wait = COMMAND_WAIT_REPLICAS;
+    ctx->wait_replicas = replicas <= 0          ? 0
+                         : replicas < INT32_MAX ? (uint32_t)replicas
+                                                : (uint32_t)INT32_MAX;
+    ctx->wait_until_ms = timeout_ms == 0 ? 0 : ctx->now_ms + timeout_ms;
 }
 
 /* WAITAOF numlocal numreplicas timeout: numlocal 1 waits until all before it is on the platter. */

@@ -160,7 +160,10 @@ struct command_ctx {
         COMMAND_WAIT_SNAPSHOT, /* SAVE: answered when the running snapshot has ended */
         COMMAND_WAIT_SYNC, /* WAITAOF: answered when everything logged so far is on the platter, or
                               at wait_until_ms */
+        COMMAND_WAIT_REPLICAS, /* WAIT: answered when wait_replicas of them have what was written so
+                                  far, or at wait_until_ms */
     } wait;
+    uint32_t wait_replicas;
     uint64_t wait_until_ms; /* 0: no limit */
 };
 

@@ -262,6 +262,11 @@ uint32_t conn_owed(const struct conn *conn)
     return conn->owed;
 }
 
+bool conn_is_gone(const struct conn *conn)
+{
+    return conn->socket == NULL || conn->is_ended;
+}
+
 bool conn_is_next(const struct conn *conn, uint64_t ticket)
 {
     return conn->slots_head == ticket;

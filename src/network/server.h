@@ -104,6 +104,8 @@ struct reply *conn_deferred_begin(struct conn *conn, uint64_t ticket);
 void conn_deferred_end(struct conn *conn, uint64_t ticket);
 /* Answers owed (deferred and not yet answered). */
 uint32_t conn_owed(const struct conn *conn);
+/* True when its client has closed the connection, or at least sends nothing more. */
+bool conn_is_gone(const struct conn *conn);
 /* True when every answer before this deferred one has been given. */
 bool conn_is_next(const struct conn *conn, uint64_t ticket);
 

@@ -79,6 +79,8 @@ static inline const char *run(struct fixture *fixture, const char *line)
         admin_reply_snapshot(&reply, true);
     } else if (ctx.wait == COMMAND_WAIT_SYNC) {
         admin_reply_sync(&reply, false);
+    } else if (ctx.wait == COMMAND_WAIT_REPLICAS) {
+        reply_integer(&reply, 1);
     }
     reply_end(&reply);
     buffer_append_byte(&fixture->out, '\0');

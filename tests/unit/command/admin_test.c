@@ -340,6 +340,11 @@ TEST(moving_leadership_and_forgetting_nodes)
     ANSWERS("FAILOVER 16", "-ERR '16' is neither a node nor a partition\r\n");
     ANSWERS("FAILOVER node9", "-ERR 'node9' is neither a node nor a partition\r\n");
     ANSWERS("FAILOVER a b", "-ERR syntax error\r\n");
+    ANSWERS("WAIT x 0", "-ERR value is not an integer or out of range\r\n");
+    ANSWERS("WAIT 1 -1", "-ERR timeout is negative\r\n");
+    CHECK_EQ(f.wait, COMMAND_WAIT_NONE);
+    ANSWERS("WAIT 2 100", ":1\r\n"); /* the fixture's root says so */
+    CHECK_EQ(f.wait, COMMAND_WAIT_REPLICAS);
     f.fake.failover_result = HOST_FAILOVER_NOT_LEADER;
     f.fake.partition.leader = 1;
     ANSWERS("FAILOVER", "-ERR this node leads nothing\r\n");
