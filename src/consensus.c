@@ -20,12 +20,14 @@
 
 enum {
     NS_PER_MS = 1000000,
-    TICK_GRID_MS = 10,            /* timers fire on a grid, so that heartbeats share frames */
-    SWEEP_MS = 50,                /* requests that waited too long are looked for this often */
-    HOLD_NS_MAX = 4000000,        /* proposals wait no longer than this for our own disk */
-    MARKS_FIRST = 256,            /* ring slots at the start; doubled on demand */
-    HINT_ENTRIES = 256,           /* a commit hint is written at least so often ... */
-    HINT_BYTES = 1 << 20,         /* ... or after so many bytes of a group's entries */
+    TICK_GRID_MS = 10,     /* timers fire on a grid, so that heartbeats share frames */
+    SWEEP_MS = 50,         /* requests that waited too long are looked for this often */
+    HOLD_NS_MAX = 4000000, /* proposals wait no longer than this for our own disk */
+    BUSY_ENTRIES = 16,     /* proposed in one iteration: then COMMIT messages are left out ... */
+    BUSY_FOR_MS = 20,      /* ... for so long */
+    MARKS_FIRST = 256,     /* ring slots at the start; doubled on demand */
+    HINT_ENTRIES = 256,    /* a commit hint is written at least so often ... */
+    HINT_BYTES = 1 << 20,  /* ... or after so many bytes of a group's entries */
     OUTBOX_FRAME_BYTES = 1 << 20, /* larger outboxes leave at once */
     KEEP_ENTRIES = 256,           /* kept in memory when everybody has them ... */
     KEEP_BYTES = 64 << 10,        /* ... and no more bytes than that */
@@ -401,9 +403,19 @@ static void outbox_send(struct consensus *consensus, struct raft_outbox *outbox)
     }
 }
 
+/* That something was committed: under load the next entries and heartbeats say it as well. */
+static bool is_spare(const struct consensus *consensus, const struct raft_message *message)
+{
+    return message->kind == RAFT_MESSAGE_COMMIT &&
+           consensus->now_ms < consensus->busy_ms + BUSY_FOR_MS;
+}
+
 static void post(struct consensus *consensus, struct replica *replica,
                  const struct raft_message *message)
 {
+    if (is_spare(consensus, message)) {
+        return;
+    }
     struct raft_outbox *outbox = outbox_of(consensus, message->to);
     if (outbox == NULL) {
         return;
@@ -612,9 +624,11 @@ void consensus_flush(struct consensus *consensus)
 {
     look_at_clock(consensus);
     consensus->is_holding = consensus->dirty_count > 0 && must_hold(consensus);
+    uint32_t proposed = 0;
     for (uint32_t i = 0; i < consensus->dirty_count; i++) {
         struct replica *replica = consensus->replicas[consensus->dirty[i]];
-        if (!consensus->is_holding) {
+        if (!consensus->is_holding && replica_has_queued(replica)) {
+            proposed += (uint32_t)(replica->window_last + 1 - replica->queued_first);
             flush_queued(consensus, replica);
         }
         if (replica->next_read_id > replica->sent_read_id) {
@@ -625,6 +639,9 @@ void consensus_flush(struct consensus *consensus)
         if (needs_hint(replica)) {
             append_hard_state(consensus, replica);
         }
+    }
+    if (proposed >= BUSY_ENTRIES) {
+        consensus->busy_ms = consensus->now_ms;
     }
 }
 

@@ -76,6 +76,7 @@ struct consensus {
     uint32_t marks_capacity;
     uint64_t marks_head, marks_tail;
 
+    uint64_t busy_ms; /* when much was proposed at once */
     struct raft_source sources[2 * RAFT_PEERS_MAX];
     struct raft_outbox outboxes[RAFT_PEERS_MAX];
     uint32_t outboxes_count;
@@ -156,9 +157,9 @@ char *consensus_propose_begin(struct consensus *consensus, struct replica *repli
 void consensus_propose_end(struct consensus *consensus, struct replica *replica,
                            const struct entry *entry, char *body, size_t body_size);
 /* True when a read that began at this moment may run now against the applied state. */
-static inline bool replica_may_read(const struct replica *replica, uint64_t now_ms)
+static inline bool replica_may_read(struct replica *replica, uint64_t now_ms)
 {
-    return now_ms < replica->lease_until_ms && replica->applied >= replica->commit_index;
+    return replica->applied >= replica->commit_index && now_ms < replica_lease_until_ms(replica);
 }
 /* Runs the read when raft has confirmed a read point for it (ReadIndex), and not before the entry
  * `behind` of the present term is applied or lost (0: none).  Takes ownership. */

@@ -73,7 +73,7 @@ static void read_here(struct pipeline *pipeline, struct replica *replica, struct
     struct shard *shard = pipeline->shard;
     struct staged *staged = &routed->staged;
     uint64_t now_ms = shard->consensus->now_ms;
-    if (now_ms >= replica->lease_until_ms) {
+    if (now_ms >= replica_lease_until_ms(replica)) {
         uint64_t behind = routed->follows_writes ? replica->window_last : 0;
         consensus_read(shard->consensus, replica, pipeline_late(staged), behind);
     } else if ((routed->follows_writes && replica->window_last > replica->applied) ||
@@ -240,7 +240,7 @@ static void route_keys(struct pipeline *pipeline, struct staged *staged, bool is
 
 /* ── reads ───────────────────────────────────────────────────────────────────────────────────── */
 
-static enum consistency level_of(const struct pipeline *pipeline, const struct staged *staged)
+enum consistency pipeline_level(const struct pipeline *pipeline, const struct staged *staged)
 {
     if (staged->consistency != CONSISTENCY_DEFAULT) {
         return staged->consistency;
@@ -255,14 +255,14 @@ void route_read(struct pipeline *pipeline, struct staged *staged)
     uint32_t first = 0, last = 0, step = 0;
     bool is_local = (command->flags & COMMAND_KEYSPACE) != 0 ||
                     !command_keys(command, staged->argc, &first, &last, &step) ||
-                    level_of(pipeline, staged) == CONSISTENCY_ANY || MUTANT(MUT_READ_LOCAL);
+                    pipeline_level(pipeline, staged) == CONSISTENCY_ANY || MUTANT(MUT_READ_LOCAL);
     if (is_local) {
         pipeline_read_now(pipeline, staged);
         return;
     }
     /* The common case without copies: one key, led here, under a lease, nothing before it. */
     if (staged->place.is_known && conn_owed(staged->conn) == 0 && command->last_key == 1) {
-        const struct replica *replica =
+        struct replica *replica =
             consensus_replica(pipeline->shard->consensus, staged->place.partition);
         if (replica_may_read(replica, pipeline->shard->consensus->now_ms)) {
             pipeline_read_now(pipeline, staged);
@@ -305,6 +305,21 @@ void route_write(struct pipeline *pipeline, struct staged *staged)
 
 /* ── for other nodes ─────────────────────────────────────────────────────────────────────────── */
 
+/* False when some key is of another group: what is applied there may touch nothing else. */
+static bool keys_belong(const struct shard *shard, const struct remote_request *request)
+{
+    uint32_t first = 0, last = 0, step = 0;
+    if (!command_keys(request->command, request->argc, &first, &last, &step)) {
+        return request->command->first_key == 0;
+    }
+    for (uint32_t i = first; i <= last; i += step) {
+        if (keyspace_partition(&shard->keyspace, request->argv[i]) != request->group) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void pipeline_run_remote(struct pipeline *pipeline, const struct remote_request *request)
 {
     struct shard *shard = pipeline->shard;
@@ -333,5 +348,9 @@ void pipeline_run_remote(struct pipeline *pipeline, const struct remote_request 
         .origin = request->origin,
     };
     pipeline->commands_processed++;
+    if (!keys_belong(shard, request)) {
+        pipeline_answer_error(pipeline, &routed.staged, route_crossslot);
+        return;
+    }
     run_here(pipeline, replica, &routed);
 }

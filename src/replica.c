@@ -202,6 +202,6 @@ void replica_refresh(struct replica *replica)
     replica->term = raft_term(raft);
     replica->leader = raft_leader(raft);
     replica->commit_index = raft_commit_index(raft);
-    replica->lease_until_ms = raft_lease_until_ms(raft);
+    replica->is_lease_known = false;
     replica->has_transfer = raft_has_transfer(raft);
 }

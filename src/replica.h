@@ -59,7 +59,8 @@ struct replica {
     /* Copies of what raft says, for the fast paths; refreshed after each step. */
     enum raft_role role;
     uint64_t term, leader, commit_index;
-    uint64_t lease_until_ms; /* a read that begins before it may run at once; 0: no lease */
+    bool is_lease_known;
+    uint64_t lease_ms; /* is_lease_known: raft_lease_until_ms */
 
     uint64_t sent_read_id; /* read points were asked for up to here */
 
@@ -96,6 +97,16 @@ void replica_window_forget(struct replica *replica, uint64_t index);
 void replica_window_reset(struct replica *replica, uint64_t first);
 /* Refreshes the copies of raft's state. */
 void replica_refresh(struct replica *replica);
+/* A read that begins before it may run at once; 0: no lease.  Asked of raft once between two steps,
+ * and only when there is a read. */
+static inline uint64_t replica_lease_until_ms(struct replica *replica)
+{
+    if (!replica->is_lease_known) {
+        replica->is_lease_known = true;
+        replica->lease_ms = raft_lease_until_ms(replica->raft);
+    }
+    return replica->lease_ms;
+}
 static inline bool replica_is_leader(const struct replica *replica)
 {
     return replica->role == RAFT_LEADER;
