@@ -341,7 +341,7 @@ static void run_waiting_reads(struct shard *shard, struct replica *replica)
 {
     settle(shard, replica, replica->applied + 1, /* term= */ 0);
     const struct pending *front = NULL;
-    while ((replica->applied >= replica->read_index || MUTANT(MUT_READ_BEFORE_APPLIED)) &&
+    while (replica->applied >= replica->read_index &&
            (front = pending_front(&replica->reads, replica->confirmed_read_id)) != NULL &&
            is_behind_its_writes(replica, front)) {
         struct late_request *late = front->read;

@@ -78,7 +78,7 @@ static void focus_on_leadership(struct sim_plan *plan, struct prng *prng)
     plan->think_mean_us = between(prng, 300, 3000);
     plan->any_percent = 0;
     plan->quorum_percent = 0;
-    plan->lease_reads = true;
+    plan->lease_reads = prng_chance(prng, 1, 2);
     plan->machine = sim_options_calm();
     plan->machine.latency_mean_ns = between(prng, 50000, 2000000);
 }
