@@ -88,6 +88,7 @@ struct config {
     char *seed;
     uint16_t cluster_port; /* as given; see config_cluster_port */
     char *announce_host;   /* as given; see config_announce_host */
+    uint16_t slot_port;    /* for cluster-aware clients; 0: none */
     char *zone;
     uint32_t replication_factor;
     uint32_t request_timeout; /* milliseconds */
@@ -117,7 +118,7 @@ struct config {
     uint32_t latency_monitor_threshold; /* milliseconds; 0: off */
     uint32_t hz;
     /* of later versions */
-    uint16_t slot_port, metrics_port;
+    uint16_t metrics_port;
     bool chaos;
     bool daemonize;
 

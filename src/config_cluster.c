@@ -154,6 +154,10 @@ static const char *cluster_trouble(const struct config *config)
     if (config->announce_host[0] != '\0' && !is_numeric(config_announce_host(config))) {
         return "announce-host: must be a numeric address such as 10.0.0.1";
     }
+    if (config->slot_port != 0 &&
+        (config->slot_port == config->port || config->slot_port == config_cluster_port(config))) {
+        return "slot-port: must differ from port and cluster-port";
+    }
     if (!config_wants_cluster(config)) {
         return NULL;
     }

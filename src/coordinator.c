@@ -355,7 +355,8 @@ static void leadership_step(struct node *node)
 static bool is_elsewhere(const struct member *a, const struct member *b)
 {
     return a->port != b->port || a->cluster_port != b->cluster_port ||
-           strcmp(a->host, b->host) != 0 || strcmp(a->zone, b->zone) != 0;
+           a->slot_port != b->slot_port || strcmp(a->host, b->host) != 0 ||
+           strcmp(a->zone, b->zone) != 0;
 }
 
 /* What the node says of itself now; false when it has said nothing. */
@@ -375,6 +376,7 @@ static bool member_now(const struct node *node, const struct member *listed, str
     memcpy(out->zone, watch->hello.zone, sizeof(out->zone));
     out->port = watch->hello.port;
     out->cluster_port = watch->hello.cluster_port;
+    out->slot_port = watch->hello.slot_port;
     return true;
 }
 

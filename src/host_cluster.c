@@ -68,6 +68,9 @@ static void member_self(const struct node *node, struct host_member *out)
     out->cluster_port = self.cluster_port;
     memcpy(out->zone, self.zone, sizeof(out->zone));
     address_write(host, self.port, out->address, sizeof(out->address));
+    memcpy(out->host, self.host, sizeof(out->host));
+    out->port = self.port;
+    out->slot_port = self.slot_port;
 }
 
 static void host_member(struct host *host, uint32_t at, struct host_member *out)
@@ -82,6 +85,9 @@ static void host_member(struct host *host, uint32_t at, struct host_member *out)
         .role = member->number == leader ? "leader" : "follower",
         .state = coordinator_state_name(coordinator_state(node, member->number)),
         .version = coordinator_version(node, member->number),
+        .number = member->number,
+        .port = member->port,
+        .slot_port = member->slot_port,
         .cluster_port = member->cluster_port,
         .partitions_led =
             is_member ? groups_led_by(node, member->number) : node->shard.keyspace.count,
@@ -90,6 +96,7 @@ static void host_member(struct host *host, uint32_t at, struct host_member *out)
     };
     memcpy(out->id, member->id, sizeof(out->id));
     memcpy(out->zone, member->zone, sizeof(out->zone));
+    memcpy(out->host, member->host, sizeof(out->host));
     address_write(member->host, member->port, out->address, sizeof(out->address));
     if (strcmp(member->id, node->meta.node_id) == 0) {
         member_self(node, out);

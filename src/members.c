@@ -3,9 +3,10 @@
  *
  * Bytes, little-endian; a text is u8 size and its bytes:
  *
- *   member   text id, text host, text zone, u64 incarnation, u16 cluster port, u16 port
- *   change   u8 format (1), u8 enum member_change, member
- *   all      u8 format (1), u64 epoch, u64 index, u64 term, u16 size and the configuration
+ *   member   text id, text host, text zone, u64 incarnation, u16 cluster port, u16 port,
+ *            u16 slot port
+ *   change   u8 format (2), u8 enum member_change, member
+ *   all      u8 format (2), u64 epoch, u64 index, u64 term, u16 size and the configuration
  *            (cluster/confchange.h), u8 count, members in the order in which they joined
  *
  * A member's number is not written: it follows from its id.
@@ -18,8 +19,9 @@
 #include "cluster/confchange.h"
 
 enum {
-    MEMBERS_FORMAT = 1,
-    MEMBER_BYTES_MAX = 3 * (1 + MEMBER_TEXT_MAX) + 8 + 2 + 2,
+    MEMBERS_FORMAT = 2,
+    MEMBER_FIXED_BYTES = 8 + 2 + 2 + 2,
+    MEMBER_BYTES_MAX = 3 * (1 + MEMBER_TEXT_MAX) + MEMBER_FIXED_BYTES,
     MEMBERS_HEADER_BYTES = 1 + 3 * 8 + 2,
 };
 
@@ -150,7 +152,8 @@ static void member_update(struct members *members, const struct member *member)
     struct member *known = &members->items[at];
     bool is_same = strcmp(known->host, member->host) == 0 &&
                    strcmp(known->zone, member->zone) == 0 && known->port == member->port &&
-                   known->cluster_port == member->cluster_port;
+                   known->cluster_port == member->cluster_port &&
+                   known->slot_port == member->slot_port;
     if (!is_same) {
         *known = *member;
         members->epoch++;
@@ -190,7 +193,8 @@ static char *member_write(const struct member *member, char *to)
     store_u64(to, member->incarnation);
     store_u16(to + 8, member->cluster_port);
     store_u16(to + 10, member->port);
-    return to + 12;
+    store_u16(to + 12, member->slot_port);
+    return to + MEMBER_FIXED_BYTES;
 }
 
 /* The next `size` bytes, or NULL when there are not so many. */
@@ -222,7 +226,7 @@ static bool member_read(struct slice *left, struct member *out)
     if (!text_read(left, out->id) || !text_read(left, out->host) || !text_read(left, out->zone)) {
         return false;
     }
-    const char *rest = take(left, 12);
+    const char *rest = take(left, MEMBER_FIXED_BYTES);
     if (rest == NULL || out->id[0] == '\0') {
         return false;
     }
@@ -230,6 +234,7 @@ static bool member_read(struct slice *left, struct member *out)
     out->incarnation = load_u64(rest);
     out->cluster_port = load_u16(rest + 8);
     out->port = load_u16(rest + 10);
+    out->slot_port = load_u16(rest + 12);
     return out->incarnation != 0;
 }
 

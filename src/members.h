@@ -33,6 +33,7 @@ struct member {
     uint64_t number;      /* members_number(id): raft's node */
     uint64_t incarnation; /* identity of its data directory */
     uint16_t cluster_port, port;
+    uint16_t slot_port; /* 0: none */
 };
 
 struct members {

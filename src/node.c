@@ -128,6 +128,11 @@ uint16_t node_port(const struct node *node)
     return node->server != NULL ? server_port(node->server) : 0;
 }
 
+uint16_t node_slot_port(const struct node *node)
+{
+    return node->server != NULL ? server_slot_port(node->server) : 0;
+}
+
 /* ── housekeeping ────────────────────────────────────────────────────────────────────────────── */
 
 static void sample_rates(struct node *node, uint64_t now_ns)

@@ -97,6 +97,7 @@ void node_stop(struct node *node);
 /* Frees everything; after a clean stop marks the data directory clean. */
 void node_deinit(struct node *node);
 uint16_t node_port(const struct node *node);
+uint16_t node_slot_port(const struct node *node); /* 0: none */
 
 /* node_member.c: what one iteration does for a member of a cluster. */
 void member_on_peer_events(struct node *node);

@@ -48,6 +48,7 @@ void cluster_self(const struct node *node, struct member *out)
         .incarnation = node->meta.identity,
         .cluster_port = node->peers != NULL ? peers_port(node->peers) : 0,
         .port = node->server != NULL ? node_port(node) : node->config->port,
+        .slot_port = node->server != NULL ? node_slot_port(node) : node->config->slot_port,
     };
     (void)snprintf(out->id, sizeof(out->id), "%s", node->meta.node_id);
     (void)snprintf(out->host, sizeof(out->host), "%s", host != NULL ? host : "");
@@ -70,6 +71,7 @@ static void hello_make(const struct node *node, struct peer_hello *out)
         .boot = node->meta.boots,
         .cluster_port = self.cluster_port,
         .port = self.port,
+        .slot_port = self.slot_port,
     };
     memcpy(out->node, self.id, sizeof(out->node));
     memcpy(out->host, self.host, sizeof(out->host));

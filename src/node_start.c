@@ -158,6 +158,14 @@ static int open_memory(struct node *node)
     return aof_open(node->io, &options, &node->shard.aof);
 }
 
+static int listen_failed(const char *host, uint16_t port, int status, char *error,
+                         size_t error_size)
+{
+    (void)snprintf(error, error_size, "cannot listen on %s port %u: %s", host, port,
+                   strerror(-status));
+    return status;
+}
+
 static int listen_all(struct node *node, char *error, size_t error_size)
 {
     const struct config *config = node->config;
@@ -178,32 +186,46 @@ static int listen_all(struct node *node, char *error, size_t error_size)
     for (uint32_t i = 0; i < config->host.count; i++) {
         int status = server_listen(node->server, config->host.items[i], config->port);
         if (status < 0) {
-            (void)snprintf(error, error_size, "cannot listen on %s port %u: %s",
-                           config->host.items[i], config->port, strerror(-status));
-            return status;
+            return listen_failed(config->host.items[i], config->port, status, error, error_size);
         }
         log_event(node->log, LOG_INFO, "listening", LOG_STR("host", config->host.items[i]),
                   LOG_U64("port", server_port(node->server)));
+    }
+    for (uint32_t i = 0; config->slot_port != 0 && i < config->host.count; i++) {
+        int status = server_listen_slots(node->server, config->host.items[i], config->slot_port);
+        if (status < 0) {
+            return listen_failed(config->host.items[i], config->slot_port, status, error,
+                                 error_size);
+        }
+        log_event(node->log, LOG_INFO, "listening_slots", LOG_STR("host", config->host.items[i]),
+                  LOG_U64("port", config->slot_port));
     }
     return 0;
 }
 
 /* A newcomer listens for clients when it is welcomed.  That it will not be able to is better said
  * before it is a member. */
-static int probe_clients_port(struct node *node, char *error, size_t error_size)
+static int probe_port(struct node *node, uint16_t port, char *error, size_t error_size)
 {
     const struct config *config = node->config;
     for (uint32_t i = 0; i < config->host.count; i++) {
         struct io_socket *socket = NULL;
-        int status = io_listen(node->io, config->host.items[i], config->port, NULL, &socket);
+        int status = io_listen(node->io, config->host.items[i], port, NULL, &socket);
         if (status < 0) {
-            (void)snprintf(error, error_size, "cannot listen on %s port %u: %s",
-                           config->host.items[i], config->port, strerror(-status));
-            return status;
+            return listen_failed(config->host.items[i], port, status, error, error_size);
         }
         io_close(node->io, socket);
     }
     return 0;
+}
+
+static int probe_clients_ports(struct node *node, char *error, size_t error_size)
+{
+    const struct config *config = node->config;
+    int status = probe_port(node, config->port, error, error_size);
+    return status < 0 || config->slot_port == 0
+               ? status
+               : probe_port(node, config->slot_port, error, error_size);
 }
 
 static void make_run_id(struct node *node)
@@ -302,6 +324,6 @@ int node_start(struct node *node, struct config *config, struct io *io, struct l
     }
     node->is_joining = true;
     log_event(log, LOG_INFO, "joining", LOG_STR("seed", config->seed));
-    status = probe_clients_port(node, error, error_size);
+    status = probe_clients_ports(node, error, error_size);
     return status < 0 ? status : cluster_listen(node, error, error_size);
 }

@@ -77,6 +77,7 @@ static void stage(struct pipeline *pipeline, struct staged *staged)
 static uint32_t take_batch(struct pipeline *pipeline, struct conn *conn, struct staged *batch)
 {
     uint32_t count = 0;
+    bool by_slots = conn_by_slots(conn);
     struct request request;
     while (count < PIPELINE_BATCH && conn_next_request(conn, &request)) {
         struct staged *staged = &batch[count++];
@@ -87,6 +88,7 @@ static uint32_t take_batch(struct pipeline *pipeline, struct conn *conn, struct 
         staged->consistency = request.consistency;
         staged->origin_node = request.client.size == 0 ? 0 : pipeline_session(request.client);
         staged->origin_seq = request.seq;
+        staged->by_slots = by_slots;
         staged->has_asker = false;
         staged->has_run = false;
         staged->is_rejected = false;
@@ -258,6 +260,9 @@ static void dispatch(struct pipeline *pipeline, struct staged *staged)
     }
     uint32_t flags = staged->command->flags;
     conn_note_command(staged->conn, command_full_name(staged->command, staged->argc, staged->argv));
+    if (UNLIKELY(staged->by_slots) && !slots_admit(pipeline, staged)) {
+        return;
+    }
     if ((flags & COMMAND_WRITE) != 0) {
         run_write(pipeline, staged);
     } else if ((flags & (COMMAND_READ | COMMAND_KEYSPACE)) != 0) {
@@ -658,6 +663,7 @@ static void held_run(struct pipeline *pipeline)
             .consistency = late->consistency,
             .origin_node = late->origin_node,
             .origin_seq = late->origin_seq,
+            .by_slots = conn_by_slots(late->asker.client.conn),
             .has_asker = true,
             .asker = late->asker,
         };

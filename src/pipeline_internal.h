@@ -3,6 +3,7 @@
  *
  *   pipeline.c         reading, dispatch, the ways on a lone node, holding back, waiting
  *   pipeline_route.c   the ways on a member of a cluster: here, or to the group's leader
+ *   pipeline_slots.c   what cluster-aware clients are told: MOVED, CROSSSLOT, CLUSTERDOWN
  */
 #pragma once
 
@@ -22,6 +23,7 @@ struct staged {
     struct asker asker;
     const struct command *command; /* NULL: unknown */
     struct key_place place;
+    bool by_slots;    /* came by the slot port */
     bool is_metered;  /* was timed by itself */
     bool has_run;     /* a read that ran and shares the batch's time */
     bool is_rejected; /* answered without running: no failure of the command's */
@@ -64,5 +66,12 @@ extern const char route_crossslot[];
 /* A prepared read, and a write that is not prepared yet, on a member of a cluster. */
 void route_read(struct pipeline *pipeline, struct staged *staged);
 void route_write(struct pipeline *pipeline, struct staged *staged);
+/* The level at which a client's read is to be answered. */
+enum consistency pipeline_level(const struct pipeline *pipeline, const struct staged *staged);
 /* The number under which a client's requests are remembered: never that of a node. */
 uint64_t pipeline_session(struct slice client);
+
+/* ── pipeline_slots.c ────────────────────────────────────────────────────────────────────────── */
+
+/* A request that came by the slot port: false when it has been answered, as it may not run here. */
+MUST_USE bool slots_admit(struct pipeline *pipeline, struct staged *staged);

@@ -52,6 +52,9 @@ void admin_client_name_set(struct conn_info *info, struct slice name);
 bool admin_has_log(struct host *host);
 /* The newest record that is on the platter with all before it; 0: none. */
 uint64_t admin_synced_sequence(const struct host_facts *facts);
+/* A node's id as CLUSTER shows it: forty hex digits made of its number (host_member). */
+enum { ADMIN_SLOT_ID_BYTES = 41 };
+void admin_slot_id(uint64_t number, char out[ADMIN_SLOT_ID_BYTES]);
 const char *consistency_name(enum consistency level);
 /* 1536 -> "1.50K". */
 void admin_human_bytes(uint64_t bytes, char out[32]);

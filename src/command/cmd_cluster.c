@@ -2,9 +2,8 @@
  * cmd_cluster.c — the cluster as this node sees it: NODES, LEADER, ROUTE, REPLICAS, SHARDS, RING;
  * FAILOVER and CLUSTER FORGET.
  *
- * All of it is read through host.h, where a lone node is a cluster of one.  CLUSTER itself belongs
- * to cluster-aware clients of Redis; on this port there is one address for everything, so it
- * answers what a Redis without cluster support answers.
+ * All of it is read through host.h, where a lone node is a cluster of one.  The rest of CLUSTER
+ * belongs to cluster-aware clients: cmd_slots.c.
  */
 #include "base/assert.h"
 #include "base/text.h"
@@ -20,12 +19,6 @@ static void replicas_reply(struct reply *reply, struct host *host,
                            const struct host_partition *partition);
 static void shard_reply(struct reply *reply, struct host *host, uint32_t at);
 static bool failover_target(struct command_ctx *ctx, uint32_t *out_partition, int32_t *out_member);
-
-/* READONLY, READWRITE, ASKING and all of CLUSTER. */
-void cluster_disabled_command(struct command_ctx *ctx)
-{
-    reply_error(ctx->reply, "ERR This instance has cluster support disabled");
-}
 
 void nodes_command(struct command_ctx *ctx)
 {
@@ -149,11 +142,14 @@ void ring_command(struct command_ctx *ctx)
 
 /* ── by hand ─────────────────────────────────────────────────────────────────────────────────── */
 
-/* Position of the member with this id; -1: none. */
+/* Position of the member with this id, its own or that of cluster-aware clients; -1: none. */
 static int32_t member_find(struct host *host, struct slice id)
 {
     for (uint32_t i = 0; i < host->member_count(host); i++) {
-        if (slice_equal(id, slice_from(member_at(host, i).id))) {
+        struct host_member member = member_at(host, i);
+        char slot_id[ADMIN_SLOT_ID_BYTES];
+        admin_slot_id(member.number, slot_id);
+        if (slice_equal(id, slice_from(member.id)) || slice_equal(id, slice_from(slot_id))) {
             return (int32_t)i;
         }
     }
@@ -224,7 +220,7 @@ void cluster_forget_command(struct command_ctx *ctx)
     struct host *host = ctx->host;
     struct reply *reply = ctx->reply;
     if (host->member_count(host) < 2) {
-        cluster_disabled_command(ctx);
+        cluster_by_itself_command(ctx);
         return;
     }
     int32_t at = member_find(host, ctx->argv[2]);

@@ -243,7 +243,7 @@ static void hello_reply(struct command_ctx *ctx)
     reply_field_text(ctx->reply, "version", REDIS_VERSION);
     reply_field_integer(ctx->reply, "proto", info->protocol == PROTOCOL_RESP3 ? 3 : 2);
     reply_field_integer(ctx->reply, "id", info->id);
-    reply_field_text(ctx->reply, "mode", "standalone");
+    reply_field_text(ctx->reply, "mode", info->by_slots ? "cluster" : "standalone");
     reply_field_text(ctx->reply, "role", "master");
     reply_text(ctx->reply, "modules");
     reply_array(ctx->reply, 0);

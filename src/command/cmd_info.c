@@ -161,7 +161,8 @@ static void info_server(struct info *info)
     line_text(info, "redis_git_sha1", facts->git_revision);
     line_number(info, "redis_git_dirty", 0);
     line_text(info, "redis_build_id", facts->build_id);
-    line_text(info, "redis_mode", "standalone");
+    bool by_slots = conn_info(info->ctx->conn)->by_slots;
+    line_text(info, "redis_mode", by_slots ? "cluster" : "standalone");
     line_text(info, "server_name", "minidb");
     line_text(info, "minidb_version", facts->version);
     line_text(info, "minidb_node_id", facts->node_id);
@@ -407,7 +408,7 @@ static void info_latencystats(struct info *info)
 
 static void info_cluster(struct info *info)
 {
-    line_number(info, "cluster_enabled", 0);
+    line_number(info, "cluster_enabled", conn_info(info->ctx->conn)->by_slots);
 }
 
 static void info_raft(struct info *info)

@@ -87,7 +87,10 @@ struct host_facts {
 /* One node of the cluster as NODES and the routing commands show it. */
 struct host_member {
     char id[HOST_ID_MAX];
-    char address[64]; /* host:port for clients */
+    char address[64];         /* host:port for clients */
+    char host[64];            /* its host alone; "": not known */
+    uint64_t number;          /* of the id; never 0 */
+    uint32_t port, slot_port; /* slot_port 0: not for cluster-aware clients */
     char zone[HOST_ID_MAX];
     const char *role;  /* "leader" or "follower" of the cluster (the meta group) */
     const char *state; /* "ALIVE", "SUSPECT", "DEAD", "LEFT" */

@@ -20,13 +20,14 @@ static const struct parse_limits limits_noauth = { REQUEST_NOAUTH_ARGS_MAX,
 
 /* ── life ────────────────────────────────────────────────────────────────────────────────────── */
 
-void conn_open(struct server *server, struct io_socket *socket)
+void conn_open(struct server *server, struct io_socket *socket, bool by_slots)
 {
     struct conn *conn = mem_zalloc(sizeof(*conn));
     conn->server = server;
     conn->socket = socket;
     conn->info.id = ++server->next_id;
     conn->info.authenticated = !server->options.auth_required;
+    conn->info.by_slots = by_slots;
     conn->info.created_ms = server->now_ms;
     conn->info.active_ms = server->now_ms;
     conn->info.descriptor = io_socket_descriptor(server->io, socket);
@@ -495,6 +496,11 @@ struct conn_info *conn_info(struct conn *conn)
 enum consistency conn_consistency(const struct conn *conn)
 {
     return conn->info.consistency;
+}
+
+bool conn_by_slots(const struct conn *conn)
+{
+    return conn->info.by_slots;
 }
 
 bool conn_is_authenticated(const struct conn *conn)

@@ -36,7 +36,7 @@
 #include "network/server.h"
 
 enum {
-    SERVER_LISTENERS_MAX = 16,
+    SERVER_LISTENERS_MAX = 32, /* two for each address */
     SERVER_SPARES_MAX = 64,     /* output buffers kept for reuse */
     SPARE_BYTES = 16 << 10,     /* a fresh output buffer, while there are spares */
     CROWDED_BYTES = 1 << 10,    /* a fresh one when more connections answer than that */
@@ -131,6 +131,7 @@ struct server {
     bool is_held, is_stopping;
     struct io_socket *listeners[SERVER_LISTENERS_MAX];
     uint32_t listeners_count;
+    struct io_socket *slot_listener; /* the first for cluster-aware clients, of listeners */
 
     struct conn_list open; /* in order of id */
     struct conn_list detached;
@@ -168,7 +169,7 @@ void conn_table_free(struct server *server);
 /* ── conn.c ──────────────────────────────────────────────────────────────────────────────────── */
 
 /* Takes an accepted socket. */
-void conn_open(struct server *server, struct io_socket *socket);
+void conn_open(struct server *server, struct io_socket *socket, bool by_slots);
 /* Frees a detached connection when nothing keeps it any more: no pass, no answer, no ticket. */
 void conn_release(struct conn *conn);
 /* Frees the memory of a connection that is in no list. */

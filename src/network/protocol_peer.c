@@ -42,6 +42,7 @@ static const struct hello_member hello_numbers[] = {
 static const struct hello_member hello_ports[] = {
     { "cluster_port", offsetof(struct peer_hello, cluster_port), sizeof(uint16_t) },
     { "port", offsetof(struct peer_hello, port), sizeof(uint16_t) },
+    { "slot_port", offsetof(struct peer_hello, slot_port), sizeof(uint16_t) },
 };
 
 enum {

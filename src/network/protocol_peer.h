@@ -60,6 +60,7 @@ struct peer_hello {
     char host[64];         /* where it can be reached: a numeric address */
     uint16_t cluster_port; /* by nodes */
     uint16_t port;         /* by clients */
+    uint16_t slot_port;    /* by cluster-aware clients; 0: not at all */
     char version[32];      /* of the program: for people */
     char zone[64];         /* "": none */
 };

@@ -30,13 +30,13 @@ struct server *server_new(struct io *io, const struct server_options *options)
     return server;
 }
 
-int server_listen(struct server *server, const char *host, uint16_t port)
+static int listen_for(struct server *server, const char *host, uint16_t port, void *owner)
 {
     if (server->listeners_count == SERVER_LISTENERS_MAX) {
         return -ENOSPC;
     }
     struct io_socket *listener = NULL;
-    int status = io_listen(server->io, host, port, server, &listener);
+    int status = io_listen(server->io, host, port, owner, &listener);
     if (status < 0) {
         return status;
     }
@@ -44,9 +44,28 @@ int server_listen(struct server *server, const char *host, uint16_t port)
     return 0;
 }
 
+int server_listen(struct server *server, const char *host, uint16_t port)
+{
+    return listen_for(server, host, port, server);
+}
+
+int server_listen_slots(struct server *server, const char *host, uint16_t port)
+{
+    int status = listen_for(server, host, port, &server->slot_listener);
+    if (status == 0 && server->slot_listener == NULL) {
+        server->slot_listener = server->listeners[server->listeners_count - 1];
+    }
+    return status;
+}
+
 uint16_t server_port(const struct server *server)
 {
     return server->listeners_count == 0 ? 0 : io_socket_port(server->io, server->listeners[0]);
+}
+
+uint16_t server_slot_port(const struct server *server)
+{
+    return server->slot_listener == NULL ? 0 : io_socket_port(server->io, server->slot_listener);
 }
 
 void server_stop_accepting(struct server *server)
@@ -55,6 +74,7 @@ void server_stop_accepting(struct server *server)
         io_close(server->io, server->listeners[i]);
     }
     server->listeners_count = 0;
+    server->slot_listener = NULL;
     server->is_stopping = true;
 }
 
@@ -95,6 +115,12 @@ const struct server_stats *server_stats(const struct server *server)
 
 /* ── events ──────────────────────────────────────────────────────────────────────────────────── */
 
+/* The two owners of listeners: the server, and for cluster-aware clients its slot_listener. */
+static bool is_listener(const struct server *server, const void *owner)
+{
+    return owner == server || owner == &server->slot_listener;
+}
+
 static void server_accept(struct server *server, const struct io_event *event)
 {
     static const char refusal[] = "-ERR max number of clients reached\r\n";
@@ -103,7 +129,7 @@ static void server_accept(struct server *server, const struct io_event *event)
         return;
     }
     if (server->stats.clients < server->options.clients_max) {
-        conn_open(server, event->socket);
+        conn_open(server, event->socket, /* by_slots= */ event->owner != server);
         return;
     }
     server->stats.connections_rejected += 1;
@@ -114,12 +140,12 @@ static void server_accept(struct server *server, const struct io_event *event)
 
 bool server_owns(const struct server *server, const struct io_event *event)
 {
-    return event->owner == server || conn_table_has(server, event->owner);
+    return is_listener(server, event->owner) || conn_table_has(server, event->owner);
 }
 
 struct conn *server_on_event(struct server *server, const struct io_event *event)
 {
-    if (event->owner == server) {
+    if (is_listener(server, event->owner)) {
         ASSERT(event->kind == IO_EVENT_ACCEPT);
         server_accept(server, event);
         return NULL;

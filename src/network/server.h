@@ -54,6 +54,10 @@ void server_free(struct server *server);
  * < 0: -errno. */
 int server_listen(struct server *server, const char *host, uint16_t port);
 uint16_t server_port(const struct server *server);
+/* The same for cluster-aware clients: their connections are marked (conn_by_slots).  After the
+ * first server_listen. */
+int server_listen_slots(struct server *server, const char *host, uint16_t port);
+uint16_t server_slot_port(const struct server *server);       /* 0: none */
 struct server_options *server_options(struct server *server); /* CONFIG SET changes them in place */
 const struct server_stats *server_stats(const struct server *server);
 
@@ -118,6 +122,7 @@ struct conn_info {
     enum protocol protocol; /* HELLO changes it: takes effect with the reply to HELLO itself */
     bool authenticated;
     bool no_evict, no_touch, read_only, is_blocked;
+    bool by_slots; /* came by the slot port: wants to be told where a key's leader is */
     enum conn_reply_mode reply_mode; /* CLIENT REPLY; SKIP_NEXT becomes SKIP at the next request */
     enum consistency consistency;    /* CONSISTENCY command; DEFAULT: the node's */
     uint64_t created_ms, active_ms;
@@ -131,6 +136,7 @@ struct conn_info {
 
 struct conn_info *conn_info(struct conn *conn); /* refreshes the counted fields */
 bool conn_is_authenticated(const struct conn *conn);
+bool conn_by_slots(const struct conn *conn);
 /* The CONSISTENCY command's level; DEFAULT: the node's. */
 enum consistency conn_consistency(const struct conn *conn);
 /* Sets last_command (the name must be static). */
