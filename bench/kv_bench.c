@@ -145,12 +145,11 @@ static double bench_pass(struct bench *bench, enum mode mode, bool is_staged, ui
         for (uint32_t i = 0; i < BATCH; i++) {
             op_hash(&ops[i]);
         }
+        struct kv_wanted keys[BATCH];
         for (uint32_t i = 0; i < BATCH && is_staged; i++) {
-            kv_prefetch_bucket(ops[i].kv, ops[i].hash);
+            keys[i] = (struct kv_wanted){ ops[i].kv, ops[i].hash };
         }
-        for (uint32_t i = 0; i < BATCH && is_staged; i++) {
-            kv_prefetch_entry(ops[i].kv, ops[i].hash);
-        }
+        kv_prefetch(keys, is_staged ? BATCH : 0);
         for (uint32_t i = 0; i < BATCH; i++) {
             hits += op_run(bench, &ops[i], mode);
         }

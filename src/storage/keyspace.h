@@ -25,5 +25,11 @@ static inline uint32_t keyspace_partition(const struct keyspace *keyspace, struc
     return (uint32_t)hash_slot(key) >> keyspace->slot_shift;
 }
 
+/* kv_hash of the key in whichever partition. */
+static inline uint64_t keyspace_hash(const struct keyspace *keyspace, struct slice key)
+{
+    return hash_key(key, keyspace->hash_seed);
+}
+
 /* Sums of the partitions' statistics. */
 struct kv_stats keyspace_stats(const struct keyspace *keyspace);

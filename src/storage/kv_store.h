@@ -40,6 +40,14 @@ void kv_free(struct kv *kv); /* NULL is allowed */
 uint64_t kv_hash(const struct kv *kv, struct slice key);
 const struct kv_stats *kv_stats(const struct kv *kv);
 
+/* Fetches the memory that finding these keys is going to need.  The keys of a batch wait for memory
+ * together, so the more there are the less each costs. */
+enum { KV_PREFETCH_MAX = 32 };
+struct kv_wanted {
+    const struct kv *kv;
+    uint64_t hash;
+};
+void kv_prefetch(const struct kv_wanted *keys, uint32_t count);
 /* Stage 1 and 2 of a batch of lookups: touch the bucket, then the candidate entries. */
 void kv_prefetch_bucket(const struct kv *kv, uint64_t hash);
 void kv_prefetch_entry(const struct kv *kv, uint64_t hash);

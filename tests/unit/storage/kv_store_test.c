@@ -324,12 +324,24 @@ static void step_delete(struct model *model, uint32_t i)
     model_drop(model, i);
 }
 
+/* A batch of keys that exist or not, and of hashes that belong to none. */
+static void prefetch_some(struct model *model, uint32_t i)
+{
+    struct kv_wanted keys[KV_PREFETCH_MAX];
+    uint32_t count = (uint32_t)prng_below(&model->prng, KV_PREFETCH_MAX + 1);
+    for (uint32_t k = 0; k < count; k++) {
+        uint64_t hash = model->keys[(i + k * k) % model->count].hash;
+        hash = prng_chance(&model->prng, 1, 8) ? prng_next(&model->prng) : hash;
+        keys[k] = (struct kv_wanted){ model->kv, hash };
+    }
+    kv_prefetch(keys, count);
+}
+
 static void step_find(struct model *model, uint32_t i)
 {
     const struct key *key = &model->keys[i];
     const struct state *state = &model->states[i];
-    kv_prefetch_bucket(model->kv, key->hash);
-    kv_prefetch_entry(model->kv, key->hash);
+    prefetch_some(model, i);
     CHECK_EQ(kv_hash(model->kv, key_slice(key)), key->hash);
     const struct kv_entry *entry = kv_find(model->kv, key_slice(key), key->hash, model->now_ms);
     bool is_live = state->exists && (state->expire_ms == 0 || state->expire_ms > model->now_ms);
