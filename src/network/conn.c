@@ -10,6 +10,7 @@
 #include "base/mem.h"
 
 enum {
+    COPIED_BYTES_MAX = 1 << 10,    /* less input than this is copied: it costs nothing */
     TOP_UP_FIRST_BYTES = 256,      /* completes most requests that were cut in two */
     INPUT_SHRINK_BYTES = 64 << 10, /* a larger input buffer that is mostly empty is given back */
 };
@@ -163,9 +164,8 @@ void conn_unblock(struct conn *conn)
 
 static void pass_begin(struct conn *conn)
 {
-    ASSERT(conn->server->in_pass == NULL);
-    conn->server->in_pass = conn;
-    conn->server->taken_count = 0;
+    ASSERT(!conn->is_in_pass);
+    conn->server->passes += 1;
     conn->is_in_pass = true;
 }
 
@@ -182,6 +182,7 @@ void conn_resume(struct conn *conn)
     }
     conn->fresh = (struct slice){ 0 };
     conn->fresh_uncopied = NULL;
+    conn->is_borrowing = false;
     pass_begin(conn);
 }
 
@@ -204,6 +205,12 @@ bool conn_receive(struct conn *conn, struct slice data)
         }
         return false;
     }
+    conn->is_borrowing = data.size > COPIED_BYTES_MAX;
+    if (!conn->is_borrowing) {
+        char *copy = arena_alloc(&server->arena, data.size);
+        memcpy(copy, data.data, data.size);
+        data.data = copy;
+    }
     conn->fresh = data;
     conn->fresh_uncopied = data.data;
     pass_begin(conn);
@@ -218,7 +225,7 @@ static enum parse_result parse_next(struct conn *conn, struct slice input,
                                     struct request *out_request, size_t *out_consumed);
 static void consume(struct conn *conn, size_t count);
 static bool top_up(struct conn *conn);
-static void note_taken(struct server *server, const char *begin);
+static void note_taken(const struct conn *conn, const char *begin);
 static void answer_malformed(struct conn *conn);
 
 bool conn_next_request(struct conn *conn, struct request *out_request)
@@ -230,7 +237,7 @@ bool conn_next_request(struct conn *conn, struct request *out_request)
         struct slice input = unparsed(conn);
         switch (parse_next(conn, input, out_request, &consumed)) {
         case PARSE_REQUEST:
-            note_taken(conn->server, input.data);
+            note_taken(conn, input.data);
             consume(conn, consumed);
             conn->in_hand += 1;
             conn->info.commands += 1;
@@ -342,9 +349,31 @@ static bool top_up(struct conn *conn)
 
 /* ── giving requests back ────────────────────────────────────────────────────────────────────── */
 
-static void note_taken(struct server *server, const char *begin)
+static void note_taken(const struct conn *conn, const char *begin)
 {
-    server->taken[server->taken_count++ % PIPELINE_BATCH] = begin;
+    struct server *server = conn->server;
+    server->taken[server->taken_count++ % PIPELINE_BATCH] = (struct taken){ conn, begin };
+}
+
+/* Where the connection's last requests, `count` of them, begin. */
+static const char *taken_begin(const struct conn *conn, uint32_t count)
+{
+    const struct server *server = conn->server;
+    for (uint32_t i = 1; i <= PIPELINE_BATCH; i++) {
+        const struct taken *taken = &server->taken[(server->taken_count - i) % PIPELINE_BATCH];
+        count -= taken->conn == conn;
+        if (count == 0) {
+            return taken->begin;
+        }
+    }
+    UNREACHABLE();
+}
+
+bool conn_may_wait(const struct conn *conn)
+{
+    bool is_taken_up = conn->fresh.size == 0 && conn->input.size == conn->input_at;
+    return is_taken_up && !conn->is_borrowing && conn->malformed == MALFORMED_NOT &&
+           conn->socket != NULL && !conn->is_closing;
 }
 
 bool conn_is_full(const struct conn *conn)
@@ -362,17 +391,15 @@ static void fresh_rewind(struct conn *conn, const char *to)
 
 void conn_untake(struct conn *conn, uint32_t count)
 {
-    struct server *server = conn->server;
-    ASSERT(server->in_pass == conn);
+    ASSERT(conn->is_in_pass);
     ASSERT(count <= conn->in_hand);
     ASSERT(count <= PIPELINE_BATCH);
     if (count == 0) {
         return;
     }
-    server->taken_count -= count;
     conn->in_hand -= count;
     conn->info.commands -= count;
-    const char *begin = server->taken[server->taken_count % PIPELINE_BATCH];
+    const char *begin = taken_begin(conn, count);
     size_t offset = (uintptr_t)begin - (uintptr_t)conn->input.data;
     if (conn->input.size > 0 && offset < conn->input.size) {
         conn->input_at = offset;
@@ -433,24 +460,9 @@ static void another_pass(struct conn *conn)
     }
 }
 
-void conn_input_end(struct conn *conn)
+/* Keeps what was not parsed for the next pass. */
+static void input_keep(struct conn *conn)
 {
-    struct server *server = conn->server;
-    ASSERT(server->in_pass == conn);
-    ASSERT(conn->in_hand == 0);
-    if (UNLIKELY(conn->may_have_more || conn->malformed != MALFORMED_NOT)) {
-        another_pass(conn);
-    }
-    server->in_pass = NULL;
-    conn->is_in_pass = false;
-    arena_reset(&server->arena);
-    if (UNLIKELY(conn->socket == NULL || conn->is_closing)) {
-        conn->fresh = (struct slice){ 0 };
-        input_free(conn);
-        conn_count(conn);
-        conn_release(conn);
-        return;
-    }
     if (UNLIKELY(conn->input.capacity > 0 || conn->fresh.size > 0)) {
         buffer_consume(&conn->input, conn->input_at);
         buffer_append_slice(&conn->input, conn->fresh);
@@ -460,10 +472,33 @@ void conn_input_end(struct conn *conn)
         conn_count(conn);
     }
     conn->fresh = (struct slice){ 0 };
-    if (UNLIKELY(conn->is_ended)) {
-        conn_mark_dirty(conn);
+}
+
+void conn_input_end(struct conn *conn)
+{
+    struct server *server = conn->server;
+    ASSERT(conn->is_in_pass);
+    ASSERT(conn->in_hand == 0);
+    if (UNLIKELY(conn->may_have_more || conn->malformed != MALFORMED_NOT)) {
+        another_pass(conn);
     }
-    conn_unblock(conn);
+    conn->is_in_pass = false;
+    server->passes -= 1;
+    if (LIKELY(conn->socket != NULL && !conn->is_closing)) {
+        input_keep(conn);
+        if (UNLIKELY(conn->is_ended)) {
+            conn_mark_dirty(conn);
+        }
+        conn_unblock(conn);
+    } else {
+        conn->fresh = (struct slice){ 0 };
+        input_free(conn);
+        conn_count(conn);
+        conn_release(conn);
+    }
+    if (server->passes == 0) {
+        arena_reset(&server->arena);
+    }
 }
 
 /* ── state ───────────────────────────────────────────────────────────────────────────────────── */

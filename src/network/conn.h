@@ -9,9 +9,11 @@
  *   detached    has no socket any more; waits until its last ticket is answered, then is freed
  *
  * A pass is the time between server_on_event or server_next_resumable returning a connection and
- * its conn_input_end.  One pass is open at a time; arguments handed out live until its end.
+ * its conn_input_end; arguments handed out live until its end.  Passes of several connections may
+ * be open, as long as only the newest one reads what the io lent us.
  *
- * Input.  `fresh` is what the io lent us for this pass; `input` is what was left over before.  As a
+ * Input.  `fresh` is what arrived for this pass: lent by the io until its next event, or, when that
+ * is little, a copy in the arena.  `input` is what was left over before.  As a
  * rule `input` is empty and requests are parsed where they lie in `fresh`.  When the beginning of a
  * request was left over, just enough of `fresh` is copied behind it to complete that one request.
  * So while there is `fresh`, `input` holds at most one request, and it is not handed out before it
@@ -86,6 +88,7 @@ struct conn {
 
     bool is_json;
     bool is_in_pass;
+    bool is_borrowing; /* what this pass reads is lent by the io */
     bool is_dirty;     /* in server->dirty */
     bool is_resumable; /* in server->resumable */
     bool is_blocked;   /* not read until it has drained or the hold ends */
@@ -93,7 +96,7 @@ struct conn {
     bool is_send_blocked; /* IO_EVENT_SEND_READY will come */
 
     /* input */
-    struct slice fresh;         /* borrowed: not yet parsed bytes of this pass */
+    struct slice fresh;         /* not yet parsed bytes of this pass; not owned */
     const char *fresh_uncopied; /* the first byte of `fresh` that was not copied to `input` */
     struct buffer input;        /* owned */
     size_t input_at;            /* bytes of `input` parsed in this pass */
@@ -122,6 +125,12 @@ struct conn {
     struct conn_info info;
 };
 
+/* Where a request begins, should it be given back. */
+struct taken {
+    const struct conn *conn;
+    const char *begin;
+};
+
 struct server {
     struct io *io;
     struct server_options options;
@@ -141,9 +150,9 @@ struct server {
     struct conn **buckets;      /* hash table of the open connections by address */
     uint32_t buckets_count;     /* a power of two */
 
-    struct conn *in_pass;
-    struct arena arena;                /* of the pass: arguments */
-    const char *taken[PIPELINE_BATCH]; /* of the pass: where the last requests begin; a ring */
+    uint32_t passes;                    /* open */
+    struct arena arena;                 /* of the open passes: arguments, input that was copied */
+    struct taken taken[PIPELINE_BATCH]; /* the requests handed out last; a ring */
     uint32_t taken_count;
 
     struct reply reply;       /* the one answer being written */

@@ -83,7 +83,7 @@ void server_free(struct server *server)
     if (server == NULL) {
         return;
     }
-    ASSERT(server->in_pass == NULL);
+    ASSERT(server->passes == 0);
     ASSERT(server->reply_conn == NULL);
     server_stop_accepting(server);
     while (server->open.first != NULL) {
@@ -186,6 +186,7 @@ void server_hold(struct server *server, bool hold)
 
 void server_flush(struct server *server)
 {
+    ASSERT(server->passes == 0);
     struct conn *conn = NULL;
     while ((conn = server->dirty.first) != NULL) {
         conn_list_remove(&server->dirty, CONN_LIST_DIRTY, conn);

@@ -14,8 +14,10 @@
  * Lifetime: a connection that ends while answers are owed lives on, detached, until the last
  * deferred ticket has been answered (into nothing), so tickets never dangle.
  *
- * One pass (from server_on_event or server_next_resumable returning a connection to its
- * conn_input_end) is open at a time, and one answer is being written at a time.
+ * From server_on_event or server_next_resumable returning a connection to its conn_input_end is a
+ * pass.  A pass in which conn_may_wait may stay open while others begin, so that the requests of
+ * many connections can run as one batch; all of them end before server_flush.  One answer is
+ * being written at a time.
  *
  * Bounded memory: a connection whose unsent output exceeds CONN_OUTPUT_PAUSE_BYTES or that is owed
  * CONN_SLOTS_MAX answers is not read until it has drained; input buffers grow with what arrived,
@@ -86,6 +88,9 @@ void server_stop_accepting(struct server *server);
  * be taken before the first is answered; they must be answered or deferred in the order taken.
  * After false it may be called again: answers can make way for more. */
 bool conn_next_request(struct conn *conn, struct request *out_request);
+/* True when nothing is left to take and what was taken stays where it is: the pass may stay open
+ * while events are handled and other connections read. */
+bool conn_may_wait(const struct conn *conn);
 /* True when so much output waits that no further request should run: give back what was taken. */
 bool conn_is_full(const struct conn *conn);
 /* Gives back the last `count` requests taken (at most PIPELINE_BATCH, none of them answered or

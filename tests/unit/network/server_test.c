@@ -242,6 +242,56 @@ TEST(hold_in_a_pass)
     world_free(world);
 }
 
+/* Requests of several connections in one batch: what was taken from the first must outlive what
+ * arrives for the others. */
+TEST(passes_of_several_connections)
+{
+    struct world *world = world_new(10);
+    world->has_open_passes = true;
+    struct io_socket *a = dial(world);
+    struct io_socket *b = dial(world);
+    struct io_socket *c = dial(world);
+    struct io_socket *d = dial(world);
+    deliver_text(world, a, "NOW 1\nLATER 2\nNOW 3\n");
+    deliver_text(world, b, "*2\r\n$3\r\nNOW\r\n$5\r\nlater\r\n");
+    deliver_text(world, c, "{\"id\":7,\"args\":[\"NOW\",\"json\"]}\n");
+    deliver_text(world, d, "NOW never seen\n");
+    CHECK_EQ(world->requests, 0);
+    conn_kill(conn_of(d));
+    CHECK(d->is_closed);
+    run(world);
+    answer_all(world);
+    CHECK_EQ(world->requests, 6);
+    server_flush(world->server);
+    CHECK(sent_is(a, "$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n"));
+    CHECK(sent_is(b, "$5\r\nlater\r\n"));
+    CHECK(sent_is(c, "{\"id\":7,\"success\":true,\"data\":\"json\"}\n"));
+    CHECK_EQ(d->sent.size, 0);
+    world_free(world);
+}
+
+/* A pass does not wait while something is left to parse, or lies in the io's memory. */
+TEST(passes_that_may_not_wait)
+{
+    struct world *world = world_new(10);
+    world->has_open_passes = true;
+    struct io_socket *a = dial(world);
+    struct io_socket *b = dial(world);
+    struct io_socket *c = dial(world);
+    deliver_text(world, a, "NOW 1\nNOW");
+    CHECK_EQ(world->requests, 1);
+    char large[2000];
+    int size = snprintf(large, sizeof(large), "*2\r\n$3\r\nNOW\r\n$1500\r\n%01500d\r\n", 1);
+    deliver(world, b, large, (size_t)size);
+    CHECK_EQ(world->requests, 2);
+    deliver_text(world, c, "NOW 1\n*1\r\n!");
+    CHECK_EQ(world->requests, 3);
+    CHECK_EQ(world->open_count, 0);
+    server_flush(world->server);
+    CHECK(sent_is(c, "$1\r\n1\r\n-ERR Protocol error: expected '$', got '!'\r\n") && c->is_closed);
+    world_free(world);
+}
+
 TEST(clients_max)
 {
     struct world *world = world_new(2);
@@ -570,11 +620,14 @@ TEST(idle_connections_are_small)
 
 /* ── everything at once against a model ──────────────────────────────────────────────────────── */
 
-enum { MODEL_CONNS = 8 };
+enum { MODEL_CONNS = 8, MODEL_REQUESTS_MAX = 200 };
 
 struct model_conn {
     struct io_socket *socket;
-    struct buffer input;    /* what the client has yet to send */
+    struct buffer input;             /* what the client has yet to send */
+    size_t delivered;                /* bytes of it that are gone */
+    size_t ends[MODEL_REQUESTS_MAX]; /* where its requests end, `delivered` included */
+    unsigned ends_count;
     struct buffer expected; /* what it must get in the end */
     bool is_json;
 };
@@ -612,6 +665,29 @@ static void model_add_request(struct model_conn *model, struct prng *prng, unsig
     }
 }
 
+/* How many bytes arrive next: up to the end of a request, or just some. */
+static size_t model_piece(const struct model_conn *model, struct prng *prng)
+{
+    size_t most = prng_chance(prng, 1, 2) ? model->input.size : 40;
+    most = most < model->input.size ? most : model->input.size;
+    size_t size = 1 + prng_below(prng, most);
+    if (prng_chance(prng, 1, 2)) {
+        return size;
+    }
+    unsigned at = 0;
+    while (model->ends[at] < model->delivered + size) {
+        at++;
+    }
+    return model->ends[at] - model->delivered;
+}
+
+static void model_deliver(struct world *world, struct model_conn *model, size_t size)
+{
+    deliver(world, model->socket, model->input.data, size);
+    buffer_consume(&model->input, size);
+    model->delivered += size;
+}
+
 static void model_step(struct world *world, struct model_conn *model, struct prng *prng)
 {
     struct io_socket *socket = model->socket;
@@ -619,11 +695,7 @@ static void model_step(struct world *world, struct model_conn *model, struct prn
     case 0:
     case 1:
         if (!socket->is_paused && model->input.size > 0) {
-            size_t most = prng_chance(prng, 1, 2) ? model->input.size : 40;
-            most = most < model->input.size ? most : model->input.size;
-            size_t size = 1 + prng_below(prng, most);
-            deliver(world, socket, model->input.data, size);
-            buffer_consume(&model->input, size);
+            model_deliver(world, model, model_piece(model, prng));
         }
         break;
     case 2:
@@ -639,9 +711,11 @@ static void model_step(struct world *world, struct model_conn *model, struct prn
         server_hold(world->server, prng_chance(prng, 1, 3));
         break;
     case 6:
+        run(world);
         server_flush(world->server);
         break;
     default:
+        run(world);
         resume(world);
         break;
     }
@@ -655,17 +729,20 @@ TEST(random_runs_equal_model)
         struct world *world = world_new(100);
         world->batch = 1 + (unsigned)prng_below(&prng, PIPELINE_BATCH);
         world->untakes = seed % 2 == 0 ? &prng : NULL;
+        world->has_open_passes = seed % 4 >= 2;
         struct model_conn models[MODEL_CONNS] = { 0 };
         for (unsigned i = 0; i < MODEL_CONNS; i++) {
             models[i].socket = dial(world);
             models[i].is_json = i % 4 == 3;
-            for (uint64_t n = prng_below(&prng, 200); n > 0; n--) {
+            for (uint64_t n = prng_below(&prng, MODEL_REQUESTS_MAX); n > 0; n--) {
                 model_add_request(&models[i], &prng, (unsigned)prng_below(&prng, 1000000));
+                models[i].ends[models[i].ends_count++] = models[i].input.size;
             }
         }
         for (unsigned step = 0; step < 3000; step++) {
             model_step(world, &models[prng_below(&prng, MODEL_CONNS)], &prng);
         }
+        run(world);
         server_hold(world->server, false);
         for (unsigned round = 0; round < 100; round++) {
             resume(world);
@@ -673,10 +750,10 @@ TEST(random_runs_equal_model)
             for (unsigned i = 0; i < MODEL_CONNS; i++) {
                 open_window(world, models[i].socket, SIZE_MAX);
                 if (models[i].input.size > 0 && !models[i].socket->is_paused) {
-                    deliver(world, models[i].socket, models[i].input.data, models[i].input.size);
-                    models[i].input.size = 0;
+                    model_deliver(world, &models[i], models[i].input.size);
                 }
             }
+            run(world);
             server_flush(world->server);
         }
         for (unsigned i = 0; i < MODEL_CONNS; i++) {
@@ -689,6 +766,7 @@ TEST(random_runs_equal_model)
             buffer_free(&models[i].expected);
         }
         CHECK(world->untakes == NULL || world->untaken > 0);
+        CHECK(!world->has_open_passes || world->batch == 1 || world->joined > 0);
         CHECK_EQ(server_stats(world->server)->input_buffer_bytes, 0);
         CHECK_EQ(server_stats(world->server)->output_buffer_bytes, 0);
         CHECK_EQ(server_stats(world->server)->paused, 0);

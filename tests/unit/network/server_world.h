@@ -124,6 +124,15 @@ struct world {
     unsigned untaken;
     unsigned batch;       /* requests taken before the first is answered */
     bool is_single_batch; /* a pass takes one batch only, and leaves the rest where it is */
+    bool has_open_passes; /* batches are made of several connections' requests, and wait for run */
+    struct {
+        struct conn *conn;
+        struct request request;
+    } taken[PIPELINE_BATCH]; /* the batch */
+    unsigned taken_count;
+    struct conn *open[PIPELINE_BATCH];
+    unsigned open_count;
+    unsigned joined; /* connections that were added to a batch with others */
 };
 
 static struct world *world_new(uint32_t clients_max)
@@ -181,6 +190,11 @@ static void answer_later(struct world *world, unsigned at)
     conn_deferred_end(later.conn, later.ticket);
 }
 
+static struct conn *conn_of(const struct io_socket *socket)
+{
+    return socket->owner;
+}
+
 static void answer_all(struct world *world)
 {
     while (world->laters_count > 0) {
@@ -234,32 +248,72 @@ static void serve_one(struct world *world, struct conn *conn, const struct reque
     }
 }
 
-/* What the pipeline does with a connection that has input: it takes a batch before it answers. */
+static bool is_data(const struct request *request)
+{
+    return slice_equal(request->argv[0], slice_from("NOW")) ||
+           slice_equal(request->argv[0], slice_from("LATER")) ||
+           slice_equal(request->argv[0], slice_from("BIG"));
+}
+
+/* Answers what was taken, and ends the passes that were left open for it. */
+static void run(struct world *world)
+{
+    for (unsigned i = 0; i < world->taken_count; i++) {
+        struct conn *conn = world->taken[i].conn;
+        if (!conn_is_full(conn) &&
+            (world->untakes == NULL || !prng_chance(world->untakes, 1, 50))) {
+            serve_one(world, conn, &world->taken[i].request);
+            continue;
+        }
+        unsigned end = i;
+        while (end < world->taken_count && world->taken[end].conn == conn) {
+            end++;
+        }
+        conn_untake(conn, end - i);
+        world->untaken += end - i;
+        i = end - 1;
+    }
+    world->taken_count = 0;
+    for (unsigned i = 0; i < world->open_count; i++) {
+        conn_input_end(world->open[i]);
+    }
+    world->open_count = 0;
+}
+
+/* Takes requests; false when they must run before more is taken. */
+static bool take(struct world *world, struct conn *conn)
+{
+    struct request request;
+    while (world->taken_count < world->batch && conn_next_request(conn, &request)) {
+        world->taken[world->taken_count].conn = conn;
+        world->taken[world->taken_count++].request = request;
+        if (!is_data(&request)) {
+            return false; /* what follows may depend on it */
+        }
+    }
+    return world->taken_count < world->batch;
+}
+
+/* What the pipeline does with a connection that has input: it takes a batch before it answers, if
+ * it may from several connections. */
 static void serve(struct world *world, struct conn *conn)
 {
-    struct request batch[PIPELINE_BATCH];
-    unsigned count = 0;
-    do {
-        count = 0;
-        while (count < world->batch && conn_next_request(conn, &batch[count])) {
-            bool is_data = slice_equal(batch[count].argv[0], slice_from("NOW")) ||
-                           slice_equal(batch[count].argv[0], slice_from("LATER")) ||
-                           slice_equal(batch[count].argv[0], slice_from("BIG"));
-            count++;
-            if (!is_data) {
-                break; /* what follows may depend on it */
-            }
+    for (;;) {
+        unsigned before = world->taken_count;
+        bool may_join = take(world, conn);
+        if (world->taken_count == before) {
+            break;
         }
-        for (unsigned i = 0; i < count; i++) {
-            if (conn_is_full(conn) ||
-                (world->untakes != NULL && prng_chance(world->untakes, 1, 50))) {
-                conn_untake(conn, count - i);
-                world->untaken += count - i;
-                break;
-            }
-            serve_one(world, conn, &batch[i]);
+        if (world->has_open_passes && may_join && conn_may_wait(conn)) {
+            world->open[world->open_count++] = conn;
+            world->joined += before > 0;
+            return;
         }
-    } while (count > 0 && !world->is_single_batch);
+        run(world);
+        if (world->is_single_batch) {
+            break;
+        }
+    }
     conn_input_end(conn);
 }
 
@@ -275,6 +329,9 @@ static void resume(struct world *world)
 static void deliver(struct world *world, struct io_socket *socket, const void *bytes, size_t size)
 {
     CHECK(!socket->is_paused);
+    if (conn_of(socket)->is_in_pass) {
+        run(world); /* the io hands out a connection's bytes once in a turn */
+    }
     char *copy = malloc(size);
     memcpy(copy, bytes, size);
     struct io_event event = { .kind = IO_EVENT_RECV,
@@ -323,9 +380,4 @@ static bool sent_is(const struct io_socket *socket, const char *text)
         printf("  sent %.*s\n  not %s\n", (int)socket->sent.size, socket->sent.data, text);
     }
     return same;
-}
-
-static struct conn *conn_of(const struct io_socket *socket)
-{
-    return socket->owner;
 }
