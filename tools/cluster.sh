@@ -1,8 +1,8 @@
 #!/bin/bash
-# cluster.sh — a cluster on this machine, in the foreground: cluster.sh [nodes] [options of minidb ...]
+# cluster.sh — a cluster on this machine, in the foreground: cluster.sh [nodes] [options ...]
 #
 # Node i listens on port 7000 + i for clients and 8000 + i for the other nodes; its data lies in
-# ./data/node<i>, its log in ./data/node<i>.log.  What is worth seeing is shown here, a line an event.
+# ./data/node<i>, its log in ./data/node<i>.log.  What is worth seeing is shown here, line by line.
 # Ctrl-C stops all nodes cleanly.  A node that ends by itself (kill it, to see what happens) is not
 # started again: the line that says so shows how.
 set -uo pipefail
@@ -53,7 +53,7 @@ stop_nodes() {
     kill -TERM "${pids[@]}" 2>/dev/null
 }
 
-# ── what is worth seeing ─────────────────────────────────────────────────────────────────────────
+# ── what is worth seeing ────────────────────────────────────────────────────────────────────
 
 field() { # of the line in $line: field name -> $value
     value=""

@@ -275,11 +275,20 @@ static inline void fake_host_functions(struct host *host)
     host->ring_point = fake_ring_point;
 }
 
+static inline void fake_option_add(struct fake_host *fake, uint32_t at, const char *name,
+                                   const char *value)
+{
+    fake->options[at].name = name;
+    (void)snprintf(fake->options[at].value, sizeof(fake->options[at].value), "%s", value);
+}
+
 /* A lone node with 16 partitions and the connections 1 and 2; ends with fake_host_deinit. */
 static inline void fake_host_init(struct fake_host *fake, uint64_t now_ms)
 {
-    *fake = (struct fake_host){ .member_count = 1, .ring_count = 2, .is_expire_active = true };
-    fake->failover_result = HOST_FAILOVER_LONE;
+    *fake = (struct fake_host){ .member_count = 1,
+                                .ring_count = 2,
+                                .is_expire_active = true,
+                                .failover_result = HOST_FAILOVER_LONE };
     keyspace_init(&fake->keyspace, PARTITIONS_MIN, 7);
     slowlog_init(&fake->slowlog, 10000, 128);
     fake->facts = (struct host_facts){
@@ -324,12 +333,9 @@ static inline void fake_host_init(struct fake_host *fake, uint64_t now_ms)
     };
     fake->points[0] = (struct host_ring_point){ 5, 0 };
     fake->points[1] = (struct host_ring_point){ UINT64_MAX, 0 };
-    fake->options[0].name = "maxmemory";
-    fake->options[1].name = "maxmemory-policy";
-    fake->options[2].name = "timeout";
-    (void)snprintf(fake->options[0].value, 64, "0");
-    (void)snprintf(fake->options[1].value, 64, "noeviction");
-    (void)snprintf(fake->options[2].value, 64, "0");
+    fake_option_add(fake, 0, "maxmemory", "0");
+    fake_option_add(fake, 1, "maxmemory-policy", "noeviction");
+    fake_option_add(fake, 2, "timeout", "0");
     fake->host = (struct host){
         .node = fake,
         .keyspace = &fake->keyspace,
