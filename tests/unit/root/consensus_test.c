@@ -128,6 +128,35 @@ TEST(a_write_that_was_replaced_is_not_done)
     world_free(world);
 }
 
+/* What was not given to raft yet when leadership ends is surely not done, and said so at once. */
+TEST(a_queued_write_of_a_deposed_leader)
+{
+    struct world *world = world_ready(3, 12);
+    make_leader(world, 0, 0);
+    struct machine *host = &world->hosts[0];
+    struct peer_hello hello = { .number = number_of(1), .incarnation = 1001, .boot = 1 };
+    struct raft_message message = {
+        .kind = RAFT_MESSAGE_APPEND_RESPONSE,
+        .term = replica_at(host, 0)->term + 1,
+        .is_rejected = true,
+    };
+    char bytes[RAFT_WIRE_HEAD_BYTES_MAX];
+    size_t size = raft_wire_head_write(&message, bytes);
+    uint32_t write = ask_write(host, 0);
+    uint32_t read = ask_read(host, 0, write);
+    consensus_on_up(host->node.consensus, 12345, &hello);
+    CHECK(consensus_on_frame(host->node.consensus, 12345, slice_make(bytes, size)));
+    consensus_on_down(host->node.consensus, 12345);
+    CHECK(!replica_is_leader(replica_at(host, 0)));
+    CHECK(!replica_has_queued(replica_at(host, 0)));
+    world_run(world, 2);
+    CHECK_EQ(world->ops[write].fate, OP_NOT_DONE);
+    world_run(world, 2000);
+    CHECK(world->ops[read].fate != OP_OPEN);
+    check_history(world);
+    world_free(world);
+}
+
 /* Host 0 is elected and says so to nobody; it takes a write into its log. */
 static void elected_and_cut_off(struct machine *host)
 {
@@ -264,6 +293,85 @@ TEST(a_repeated_write_happens_once)
     CHECK_EQ(world->ops[first].length, 1);
     CHECK_EQ(world->ops[again].length, 1);
     CHECK_EQ(world->ops[later].length, 1);
+    check_history(world);
+    world_free(world);
+}
+
+/* ── laggards ────────────────────────────────────────────────────────────────────────────────── */
+
+static uint64_t fetched(const struct world *world, uint32_t at)
+{
+    return transfers_stats(world->hosts[at].node.transfers).fetched;
+}
+
+static void pad(struct world *world, uint32_t group, uint32_t count, size_t size)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct machine *leader = leader_of(world, group);
+        if (leader != NULL) {
+            ask_padding(leader, group, size, i % 5);
+        }
+        world_run(world, 4);
+    }
+}
+
+/* Who was away for a while gets what it missed, large values, too, and no snapshot. */
+TEST(a_laggard_gets_the_log)
+{
+    struct world *world = world_ready(3, 13);
+    make_leader(world, 0, 0);
+    make_leader(world, 1, 1);
+    world_isolate(world, 2, true);
+    world_run(world, 4000); /* the links are given up, and what they hold is lost */
+    pad(world, 0, 1000, 100);
+    pad(world, 1, 20, 400000);
+    world_isolate(world, 2, false);
+    world_run(world, 9000);
+    CHECK_EQ(fetched(world, 2), 0);
+    check_history(world);
+    world_free(world);
+}
+
+TEST(too_far_behind_is_a_snapshot)
+{
+    struct world *world = world_new(3, 14);
+    world->is_short = true;
+    world_start(world);
+    world_run(world, 2000);
+    make_leader(world, 1, 1);
+    world_isolate(world, 2, true);
+    world_run(world, 4000);
+    pad(world, 1, 20, 100000);
+    world_isolate(world, 2, false);
+    world_run(world, 9000);
+    CHECK_EQ(fetched(world, 2), 1);
+    check_history(world);
+    world_free(world);
+}
+
+/* A write waits where a snapshot takes its place: it may have happened (and has). */
+TEST(a_write_under_a_snapshot_is_unknown)
+{
+    struct world *world = world_new(3, 15);
+    world->is_short = true;
+    world->request_timeout_ms = 60000;
+    world_start(world);
+    world_run(world, 2000);
+    make_leader(world, 0, 0);
+    for (uint32_t i = 1; i < 3; i++) { /* host 0 is heard, and hears nothing */
+        sim_net_block(world->sim, world->hosts[i].sim, world->hosts[0].sim, true);
+    }
+    uint32_t write = ask_write(&world->hosts[0], 0);
+    world_run(world, 3000);
+    CHECK_EQ(world->ops[write].fate, OP_OPEN);
+    CHECK(leader_of(world, 0) != &world->hosts[0]);
+    pad(world, 0, 20, 100000);
+    world_isolate(world, 0, false);
+    world_run(world, 9000);
+    CHECK_EQ(fetched(world, 0), 1);
+    CHECK_EQ(world->ops[write].fate, OP_UNKNOWN);
+    struct kv_scratch scratch;
+    CHECK_EQ(register_of(&world->hosts[0], 0, &scratch).size, TOKEN_BYTES);
     check_history(world);
     world_free(world);
 }
@@ -496,7 +604,7 @@ static void random_asks(struct machine *host)
     for (uint64_t n = 1 + prng_below(prng, CLIENT_BURST); n > 0; n--) {
         uint64_t seq = world->tokens + 1;
         struct request_origin origin = { .node = 5, .boot = 1, .seq = seq, .floor = 1 };
-        switch (prng_below(prng, 8)) {
+        switch (prng_below(prng, 9)) {
         case 0:
         case 1:
         case 2:
@@ -512,6 +620,10 @@ static void random_asks(struct machine *host)
             break;
         }
         case 4:
+            ask_short_lived(host, group, (uint32_t)prng_below(prng, 5),
+                            1 + (uint32_t)prng_below(prng, 200));
+            break;
+        case 5:
             ask_padding(host, group, 1 + prng_below(prng, 50000), (uint32_t)prng_below(prng, 20));
             break;
         default:

@@ -316,6 +316,23 @@ static void host_sleep(struct machine *host)
     io_wait(host->io, deadline_ns);
 }
 
+/* Nothing counts as durable that is not on the platter, and no hint promises what might be lost. */
+static void host_check(const struct machine *host)
+{
+    const struct node *node = &host->node;
+    uint64_t synced = aof_stats(node->shard.aof).synced_sequence;
+    for (uint32_t i = 0; i <= GROUPS; i++) {
+        const struct replica *replica = node->consensus->replicas[i];
+        uint64_t durable = raft_durable_index(replica->raft);
+        bool is_there = durable >= replica->window_first && durable <= replica->window_last;
+        uint64_t sequence = is_there ? replica_window_at(replica, durable)->sequence : 0;
+        CHECK(!host->world->is_on_disk || sequence < synced);
+        CHECK(replica->hinted_commit <= durable || replica->hinted_commit < replica->window_first);
+        CHECK_EQ(raft_first_index(replica->raft), replica->window_first);
+        CHECK_EQ(raft_last_index(replica->raft), replica->queued_first - 1);
+    }
+}
+
 /* As node_run_once and node_member.c have it. */
 static void host_turn(struct machine *host)
 {
@@ -333,6 +350,7 @@ static void host_turn(struct machine *host)
     if (host->world->on_turn != NULL) {
         host->world->on_turn(host);
     }
+    (void)shard_propose_expiry(shard);
     consensus_flush(node->consensus);
     aof_flush(shard->aof, io_clock_ns(host->io));
     shard_apply_durable(shard);
@@ -342,6 +360,7 @@ static void host_turn(struct machine *host)
     peers_tick(node->peers, io_clock_ns(host->io));
     peers_flush(node->peers);
     answers_collect(host);
+    host_check(host);
     CHECK_EQ(aof_failure(shard->aof), 0);
     host_sleep(host);
 }
@@ -550,6 +569,19 @@ static void ask_padding(struct machine *host, uint32_t group, size_t size, uint3
     struct slice argv[] = { { 0 }, slice_from(key), slice_make(value, size) };
     ask_for(host, 0, group, "set", 3, argv, NULL, false);
     mem_free(value);
+}
+
+/* Sets a key for some milliseconds unless it is there: what comes of it depends on the time. */
+static void ask_short_lived(struct machine *host, uint32_t group, uint32_t number, uint32_t ms)
+{
+    char key[64];
+    char px[16];
+    (void)snprintf(key, sizeof(key), "{%s}ttl%u", host->world->keys[group], number);
+    (void)snprintf(px, sizeof(px), "%u", ms);
+    struct slice argv[] = {
+        { 0 }, slice_from(key), slice_from(px), slice_from("NX"), slice_from("PX"), slice_from(px)
+    };
+    ask_for(host, 0, group, "set", 6, argv, NULL, false);
 }
 
 /* ── answers ─────────────────────────────────────────────────────────────────────────────────── */
