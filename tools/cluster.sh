@@ -57,7 +57,7 @@ stop_nodes() {
 
 field() { # of the line in $line: field name -> $value
     value=""
-    if [[ $line =~ [[:space:]]$1=\"([^\"]*)\" ]] || [[ $line =~ [[:space:]]$1=([^[:space:]]*) ]]; then
+    if [[ $line =~ [[:space:]]$1=\"([^\"]*)\" || $line =~ [[:space:]]$1=([^[:space:]]*) ]]; then
         value=${BASH_REMATCH[1]}
     fi
 }
