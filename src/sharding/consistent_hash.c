@@ -4,6 +4,7 @@
 #include "sharding/consistent_hash.h"
 
 #include "base/assert.h"
+#include "base/compiler.h"
 #include "base/endian.h"
 #include "base/hash.h"
 
@@ -63,7 +64,7 @@ static void points_sort(const struct ring_member *members, struct ring_point *po
                         uint32_t count)
 {
     static const uint32_t gaps[] = { 7983, 3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1 };
-    for (size_t g = 0; g < sizeof(gaps) / sizeof(gaps[0]); g++) {
+    for (size_t g = 0; g < ARRAY_COUNT(gaps); g++) {
         for (uint32_t i = gaps[g]; i < count; i++) {
             struct ring_point point = points[i];
             uint32_t to = i;

@@ -224,11 +224,22 @@ static void replica_offer(const struct placement_work *work, uint32_t partition,
     }
 }
 
+static bool is_replica(const struct placement *placement, uint32_t partition, uint32_t node)
+{
+    const uint8_t *replicas = placement->replicas[partition];
+    for (uint32_t r = 0; r < placement->replicas_count; r++) {
+        if (replicas[r] == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void replica_moves(const void *state, uint32_t giver, struct settle_move out[RAFT_PEERS_MAX])
 {
     const struct placement_work *work = state;
     for (uint32_t p = 0; p < work->out->partitions; p++) {
-        if (memchr(work->out->replicas[p], (int)giver, work->out->replicas_count) != NULL) {
+        if (is_replica(work->out, p, giver)) {
             replica_offer(work, p, giver, out);
         }
     }
