@@ -4,166 +4,25 @@
 The host's speed drifts by a quarter within minutes, so both servers run at the same time and short
 slices of load alternate between them; only slices side by side are compared.  The server is pinned
 to one core, the load to the other.  The steadier figure is the server's CPU time per operation,
-read from /proc (all threads).  Every row: the ratio minidb / redis as minimum, median, maximum over
+read from /proc (all threads).  Every row: the ratio minidb / other as minimum, median, maximum over
 the pairs of slices, and both medians.
 
 usage: bench/bench.py [--quick] [--only WORD ...]
-       WORD: cpu memory start latency always
+       WORD: cpu memory start latency always cluster (three nodes; see cluster_bench.py)
 """
 import argparse
 import os
 import re
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MINIDB = os.path.join(ROOT, "build", "minidb")
-KEYS = 1_000_000
-VALUE_BYTES = 64
-KEY_BYTES = 16
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Server:
-    def __init__(self, name, argv, port, core="0"):
-        self.name, self.port, self.dir = name, port, None
-        self.argv = ["taskset", "-c", core] + argv
-        self.start()
-
-    def start(self):
-        begun = time.monotonic()
-        self.process = subprocess.Popen(self.argv, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL)
-        for _ in range(6000):
-            try:
-                if self.command("PING") == b"+PONG":
-                    self.start_s = time.monotonic() - begun
-                    return
-            except OSError:
-                pass
-            if self.process.poll() is not None:
-                sys.exit(f"{self.name} did not start: {' '.join(self.argv)}")
-            time.sleep(0.005)
-        sys.exit(f"{self.name} did not answer within 30 s")
-
-    def connect(self, timeout=120):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
-
-    def command(self, *args):
-        with self.connect() as s:
-            s.sendall(encode(args))
-            f = s.makefile("rb")
-            line = f.readline().rstrip(b"\r\n")
-            if line[:1] == b"-LOADING"[:1] and line.startswith(b"-LOADING"):
-                raise OSError("loading")
-            if line[:1] == b"$":
-                return f.read(int(line[1:]))
-            return line
-
-    def cpu_s(self):
-        total = 0
-        for task in os.listdir(f"/proc/{self.process.pid}/task"):
-            with open(f"/proc/{self.process.pid}/task/{task}/schedstat") as f:
-                total += int(f.read().split()[0])
-        return total / 1e9
-
-    def rss(self):
-        with open(f"/proc/{self.process.pid}/status") as f:
-            return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) * 1024
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def encode(args):
-    out = b"*%d\r\n" % len(args)
-    for a in args:
-        a = a if isinstance(a, bytes) else str(a).encode()
-        out += b"$%d\r\n%s\r\n" % (len(a), a)
-    return out
-
-
-def minidb(directory, *extra):
-    port = free_port()
-    return Server("minidb", [MINIDB, "--port", str(port), "--data-dir", directory,
-                             "--log-level", "warn", *extra], port)
-
-
-def redis(*extra, directory="/tmp"):
-    port = free_port()
-    return Server("redis", ["redis-server", "--port", str(port), "--dir", directory, *(
-        extra or ("--save", "", "--appendonly", "no"))], port)
-
-
-def load(server, test, requests, pipeline, keys=KEYS, clients=50):
-    """One slice of load; returns (operations per second, server CPU microseconds per operation)."""
-    before, begun = server.cpu_s(), time.monotonic()
-    subprocess.run(["taskset", "-c", "1", "redis-benchmark", "-p", str(server.port), "-t", test,
-                    "-n", str(requests), "-P", str(pipeline), "-c", str(clients), "-r", str(keys),
-                    "-d", str(VALUE_BYTES), "-q"], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
-    wall = time.monotonic() - begun
-    return requests / wall, (server.cpu_s() - before) * 1e6 / requests
-
-
-def fill(server, keys, ttl=False, batch=1000):
-    """Exactly `keys` keys of 16 bytes with 64-byte values."""
-    with server.connect() as s:
-        f = s.makefile("rb")
-        for first in range(0, keys, batch):
-            out = []
-            for i in range(first, min(first + batch, keys)):
-                key = b"key:%012d" % i
-                value = b"%064d" % i
-                out.append(encode((b"SET", key, value, b"EX", b"100000") if ttl
-                                  else (b"SET", key, value)))
-            s.sendall(b"".join(out))
-            for _ in range(len(out)):
-                line = f.readline()
-                assert line == b"+OK\r\n", line
-            if first % 500000 == 0:
-                progress(f"filling {server.name}: {first:,} of {keys:,}")
-
-
-def progress(text):
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
-class Table:
-    def __init__(self):
-        self.rows = []
-
-    def add(self, figure, must, aim, ratios, ours, theirs, unit):
-        ratios = sorted(ratios)
-        self.rows.append((figure, f"{ratios[0]:.2f}", f"{statistics.median(ratios):.2f}",
-                          f"{ratios[-1]:.2f}", must, aim, f"{ours:.2f}", f"{theirs:.2f}", unit))
-        progress("")
-        self.print_row(self.rows[-1])
-
-    HEAD = ("figure", "min", "median", "max", "must", "aim", "minidb", "redis", "unit")
-    WIDTH = (44, 6, 6, 6, 5, 5, 10, 10, 12)
-
-    def print_row(self, row):
-        print("  ".join(c.ljust(w) if i in (0, 8) else c.rjust(w)
-                        for i, (c, w) in enumerate(zip(row, self.WIDTH))), flush=True)
+import cluster_bench
+from servers import (KEY_BYTES, KEYS, LOAD_CORE, MINIDB, VALUE_BYTES, Table, fill, load, minidb,
+                     progress, redis)
 
 
 def bench_cpu(table, options, directory):
@@ -237,7 +96,7 @@ def bench_start(table, options, directory):
 
 def latency_p999(server, requests):
     """p99.9 in milliseconds of SETs under load, from redis-benchmark's own histogram."""
-    out = subprocess.run(["taskset", "-c", "1", "redis-benchmark", "-p", str(server.port),
+    out = subprocess.run(["taskset", "-c", LOAD_CORE, "redis-benchmark", "-p", str(server.port),
                           "-t", "set", "-n", str(requests), "-c", "50", "-r", str(KEYS),
                           "-d", str(VALUE_BYTES), "--precision", "3"],
                          check=True, capture_output=True, text=True).stdout
@@ -298,7 +157,11 @@ def main():
     if not os.path.exists(MINIDB):
         sys.exit("build/minidb is missing: run make")
     benches = {"cpu": bench_cpu, "memory": bench_memory, "start": bench_start,
-               "latency": bench_latency, "always": bench_always}
+               "latency": bench_latency, "always": bench_always,
+               "cluster": cluster_bench.bench_cluster}
+    if os.getloadavg()[0] > 0.5:
+        print(f"others are using this machine (load average {os.getloadavg()[0]:.1f}): throughput "
+              "and latency will say more about them")
     table = Table()
     table.print_row(Table.HEAD)
     directory = tempfile.mkdtemp(prefix="minidb-bench-")

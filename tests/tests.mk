@@ -124,7 +124,7 @@ chaos: all                         ## kill and stop nodes of real clusters under
 	@$(PYTHON) tests/chaos/chaos.py --kills $(KILLS) $(ARGS)
 
 # ── speed ───────────────────────────────────────────────────────────────────────────────────────
-bench: all                         ## minidb beside redis-server: CPU, memory, start, latency (ARGS=--quick)
+bench: all                         ## minidb beside redis-server and etcd: CPU, memory, start, latency, three nodes (ARGS=--quick)
 	@tools/deps.sh bench
 	@$(PYTHON) bench/bench.py $(ARGS)
 

@@ -17,8 +17,9 @@ PAUSE_S = 0.01
 
 
 def run_load(nodes, number, stopped, pipe):
-    load = cluster_module.Load(nodes, clients=CLIENTS, counters=COUNTERS, keys=KEYS, name=f"{number}.",
-                               pause_s=PAUSE_S, seed=number + 1, stopped=stopped, timeout_s=8)
+    load = cluster_module.Load(nodes, clients=CLIENTS, counters=COUNTERS, keys=KEYS,
+                               name=f"{number}.", pause_s=PAUSE_S, seed=number + 1,
+                               stopped=stopped, timeout_s=8)
     load.start()
     trouble = None
     try:
