@@ -253,7 +253,8 @@ static void take_error(struct sim_connected *client, struct sim_op *op, struct s
 {
     struct sim *sim = client->sim;
     /* It was done, in an earlier attempt; only the answer is lost. */
-    static const char repeated[] = "ERR the answer was given before and is too large to repeat";
+    static const char repeated[] =
+        "UNKNOWN this write was carried out before, and its answer was too large to keep";
     if (!is_expected(error) && !begins(error, repeated)) {
         sim_fail(sim, "I14 replies", "#%08u (kind %d): unexpected error '%.*s'", op->number,
                  (int)op->kind, (int)error.size, error.data);
