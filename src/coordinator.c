@@ -285,7 +285,7 @@ static void config_step(struct node *node, struct replica *replica)
     if (raft_config_is_joint(current)) {
         return; /* the leader leaves it by itself */
     }
-    members_target(&node->members, replica->group, node->config->replication_factor, current,
+    members_target(&node->members, &node_targets(node)->placement, replica->group, current,
                    &target);
     if (raft_config_equal(current, &target)) {
         return;
@@ -318,14 +318,15 @@ static bool hand_over(struct node *node, struct replica *replica, uint64_t targe
 }
 
 /* Who should lead the group and could do so right now; 0: this node, or nobody better. */
-static uint64_t home_of(const struct node *node, const struct replica *replica)
+static uint64_t home_of(struct node *node, const struct replica *replica)
 {
     uint64_t at = 0;
     uint64_t now_ms = node->consensus->now_ms;
     const struct raft_config *config = raft_config(replica->raft, &at);
     bool may_move = replica_is_leader(replica) && now_ms >= replica->transfer_until_ms &&
                     !raft_config_is_joint(config);
-    uint64_t home = may_move ? members_home(config, replica->group) : 0;
+    uint64_t home =
+        may_move ? members_home(&node_targets(node)->placement, config, replica->group) : 0;
     const struct node_watch *watch = watch_of(node, home);
     bool is_settled =
         watch != NULL && watch->state == NODE_ALIVE && now_ms >= watch->alive_since_ms + SETTLED_MS;

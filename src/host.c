@@ -226,19 +226,6 @@ static void host_set_active_expire(struct host *host, bool active)
     node_of(host)->is_expiry_active = active;
 }
 
-static uint32_t host_ring_count(struct host *host)
-{
-    (void)host;
-    return 0;
-}
-
-static void host_ring_point(struct host *host, uint32_t at, struct host_ring_point *out)
-{
-    (void)host;
-    (void)at;
-    *out = (struct host_ring_point){ 0 };
-}
-
 void host_init(struct node *node)
 {
     io_os_name(node->os, sizeof(node->os));
@@ -265,8 +252,6 @@ void host_init(struct node *node)
         .pause = host_pause,
         .sleep = host_sleep,
         .set_active_expire = host_set_active_expire,
-        .ring_count = host_ring_count,
-        .ring_point = host_ring_point,
     };
     host_cluster_init(&node->host);
 }

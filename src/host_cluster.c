@@ -75,7 +75,7 @@ static void member_self(const struct node *node, struct host_member *out)
 
 static void host_member(struct host *host, uint32_t at, struct host_member *out)
 {
-    const struct node *node = node_of(host);
+    struct node *node = node_of(host);
     ASSERT(at < node->members.count);
     const struct member *member = &node->members.items[at];
     bool is_member = node->consensus != NULL;
@@ -92,6 +92,7 @@ static void host_member(struct host *host, uint32_t at, struct host_member *out)
         .partitions_led =
             is_member ? groups_led_by(node, member->number) : node->shard.keyspace.count,
         .partitions_held = node->shard.keyspace.count,
+        .virtual_nodes = node_targets(node)->virtual_nodes[at],
         .uptime_s = coordinator_alive_ms(node, member->number) / 1000,
     };
     memcpy(out->id, member->id, sizeof(out->id));
@@ -101,6 +102,21 @@ static void host_member(struct host *host, uint32_t at, struct host_member *out)
     if (strcmp(member->id, node->meta.node_id) == 0) {
         member_self(node, out);
     }
+}
+
+static uint32_t host_ring_count(struct host *host)
+{
+    return node_targets(node_of(host))->points_count;
+}
+
+static void host_ring_point(struct host *host, uint32_t at, struct host_ring_point *out)
+{
+    const struct targets *targets = node_targets(node_of(host));
+    ASSERT(at < targets->points_count);
+    *out = (struct host_ring_point){
+        .position = targets->points[at].position,
+        .member = targets->points[at].member,
+    };
 }
 
 /* ── partitions ──────────────────────────────────────────────────────────────────────────────── */
@@ -279,6 +295,8 @@ void host_cluster_init(struct host *host)
     host->member_count = host_member_count;
     host->member = host_member;
     host->partition = host_partition;
+    host->ring_count = host_ring_count;
+    host->ring_point = host_ring_point;
     host->failover = host_failover;
     host->forget = host_forget;
 }

@@ -17,6 +17,7 @@
 #include "base/endian.h"
 #include "base/hash.h"
 #include "cluster/confchange.h"
+#include "replica.h"
 
 enum {
     MEMBERS_FORMAT = 2,
@@ -29,9 +30,8 @@ _Static_assert(MEMBERS_HEADER_BYTES + RAFT_CONFIG_BYTES_MAX + 1 + MEMBERS_MAX * 
                    MEMBERS_BYTES_MAX,
                "a full list keeps its bound");
 
-/* Fixed for ever: every node of a cluster must compute the same numbers and targets. */
+/* Fixed for ever: every node of a cluster must compute the same numbers. */
 static const uint64_t NUMBER_SEED = UINT64_C(0x6d656d6265727331);
-static const uint64_t WEIGHT_SEED = UINT64_C(0x72656e64657a7631);
 
 static char *member_write(const struct member *member, char *to);
 static bool member_read(struct slice *left, struct member *out);
@@ -40,8 +40,7 @@ static void member_update(struct members *members, const struct member *member);
 static void member_remove(struct members *members, const struct member *member);
 static bool members_are_sane(const struct members *members);
 static uint64_t lone_voter(const struct members *members, const struct raft_config *current);
-static uint32_t voters_choose(const struct members *members, uint32_t group, uint32_t wanted,
-                              uint64_t out_voters[RAFT_VOTERS_MAX]);
+static const uint8_t *replicas_of(const struct placement *placement, uint32_t group);
 
 /* ── the list ────────────────────────────────────────────────────────────────────────────────── */
 
@@ -307,16 +306,21 @@ static bool members_are_sane(const struct members *members)
 
 /* ── who should hold and lead what ───────────────────────────────────────────────────────────── */
 
-void members_target(const struct members *members, uint32_t group, uint32_t replication_factor,
-                    const struct raft_config *current, struct raft_config *out_target)
+void members_target(const struct members *members, const struct placement *placement,
+                    uint32_t group, const struct raft_config *current,
+                    struct raft_config *out_target)
 {
     uint64_t voters[RAFT_VOTERS_MAX];
     uint32_t voters_count = 1;
     ASSERT(members->count >= 1);
-    if (members->count < 3) {
-        voters[0] = lone_voter(members, current);
-    } else {
-        voters_count = voters_choose(members, group, replication_factor, voters);
+    ASSERT(members->count == placement->members_count);
+    voters[0] = lone_voter(members, current);
+    if (members->count >= 3) {
+        const uint8_t *replicas = replicas_of(placement, group);
+        voters_count = placement->replicas_count;
+        for (uint32_t r = 0; r < voters_count; r++) {
+            voters[r] = placement->nodes[replicas[r]];
+        }
     }
     struct raft_config target = { .members_count = 0 };
     for (uint32_t i = 0; i < members->count; i++) {
@@ -332,6 +336,12 @@ void members_target(const struct members *members, uint32_t group, uint32_t repl
     *out_target = target; /* which may be where `current` lies */
 }
 
+static const uint8_t *replicas_of(const struct placement *placement, uint32_t group)
+{
+    ASSERT(group == GROUP_META || group < placement->partitions);
+    return group == GROUP_META ? placement->meta : placement->replicas[group];
+}
+
 /* Of two members one votes: with two voters, either one's death would stop the group. */
 static uint64_t lone_voter(const struct members *members, const struct raft_config *current)
 {
@@ -344,70 +354,6 @@ static uint64_t lone_voter(const struct members *members, const struct raft_conf
         }
     }
     return members->items[0].number;
-}
-
-static uint64_t weight(uint32_t group, uint64_t number)
-{
-    char key[12];
-    store_u32(key, group);
-    store_u64(key + 4, number);
-    return hash_key(slice_make(key, sizeof(key)), WEIGHT_SEED);
-}
-
-/* True when one of the chosen lies in the member's zone.  Members without a zone share none. */
-static bool zone_is_taken(const struct members *members, const bool chosen[MEMBERS_MAX],
-                          const struct member *member)
-{
-    for (uint32_t i = 0; i < members->count && member->zone[0] != '\0'; i++) {
-        if (chosen[i] && strcmp(members->items[i].zone, member->zone) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The heaviest member not chosen yet, of a zone not taken yet if `fresh_zone`; -1: none. */
-static int heaviest(const struct members *members, uint32_t group, const bool chosen[MEMBERS_MAX],
-                    bool fresh_zone)
-{
-    int best = -1;
-    uint64_t best_weight = 0;
-    for (uint32_t i = 0; i < members->count; i++) {
-        const struct member *member = &members->items[i];
-        if (chosen[i] || (fresh_zone && zone_is_taken(members, chosen, member))) {
-            continue;
-        }
-        uint64_t own = weight(group, member->number);
-        /* Equal weights: the order of numbers decides, which is the same on every node. */
-        bool is_heavier = best < 0 || own > best_weight ||
-                          (own == best_weight && member->number > members->items[best].number);
-        if (is_heavier) {
-            best = (int)i;
-            best_weight = own;
-        }
-    }
-    return best;
-}
-
-/* Rendezvous hashing: when a member comes or goes, only the groups it wins or held change.  As long
- * as there are zones without a voter, the next voter comes from one of them. */
-static uint32_t voters_choose(const struct members *members, uint32_t group, uint32_t wanted,
-                              uint64_t out_voters[RAFT_VOTERS_MAX])
-{
-    bool chosen[MEMBERS_MAX] = { false };
-    uint32_t most = members->count < RAFT_VOTERS_MAX ? members->count : RAFT_VOTERS_MAX;
-    wanted = wanted < 1 ? 1 : wanted;
-    wanted = wanted > most ? most : wanted;
-    for (uint32_t i = 0; i < wanted; i++) {
-        int at = heaviest(members, group, chosen, /* fresh_zone= */ true);
-        if (at < 0) {
-            at = heaviest(members, group, chosen, /* fresh_zone= */ false);
-        }
-        ASSERT(at >= 0);
-        chosen[at] = true;
-        out_voters[i] = members->items[at].number;
-    }
-    return wanted;
 }
 
 static const struct raft_member *find(const struct raft_config *config, uint64_t node)
@@ -466,17 +412,19 @@ bool members_step(const struct raft_config *current, const struct raft_config *t
     return !raft_config_equal(target, current);
 }
 
-uint64_t members_home(const struct raft_config *config, uint32_t group)
+uint64_t members_home(const struct placement *placement, const struct raft_config *config,
+                      uint32_t group)
 {
-    uint32_t voters = 0;
-    for (uint32_t i = 0; i < config->members_count; i++) {
-        voters += (config->members[i].roles & RAFT_VOTER) != 0;
+    const uint8_t *replicas = replicas_of(placement, group);
+    for (uint32_t r = 0; r < placement->replicas_count; r++) {
+        const struct raft_member *member = find(config, placement->nodes[replicas[r]]);
+        if (member != NULL && (member->roles & RAFT_VOTER) != 0) {
+            return member->node;
+        }
     }
-    ASSERT(voters > 0);
-    uint32_t wanted = group % voters;
+    /* None of them votes yet. */
     for (uint32_t i = 0; i < config->members_count; i++) {
-        bool votes = (config->members[i].roles & RAFT_VOTER) != 0;
-        if (votes && wanted-- == 0) {
+        if ((config->members[i].roles & RAFT_VOTER) != 0) {
             return config->members[i].node;
         }
     }

@@ -16,6 +16,7 @@
 #include "base/compiler.h"
 #include "base/slice.h"
 #include "cluster/quorum.h"
+#include "sharding/placement.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -67,14 +68,16 @@ void members_encode(const struct members *members, struct buffer *out);
 MUST_USE bool members_decode(struct members *members, struct slice bytes);
 
 /* The configuration a group should have: with fewer than three members its one voter stays (the
- * founder, or `current`'s voter) and all others learn; with three and more, replication_factor
- * voters chosen by rendezvous hashing of (group, node), all others learn. */
-void members_target(const struct members *members, uint32_t group, uint32_t replication_factor,
-                    const struct raft_config *current, struct raft_config *out_target);
+ * founder, or `current`'s voter) and all others learn; with three and more the replicas of the
+ * placement (of this list: targets.h) vote, all others learn. */
+void members_target(const struct members *members, const struct placement *placement,
+                    uint32_t group, const struct raft_config *current,
+                    struct raft_config *out_target);
 /* The next configuration on the way from `current` (not joint) to the target: members come as
  * learners and go; when each coming voter has caught up, all voters change places at once.
  * is_ready: which of current's members have caught up.  False: nothing to do now. */
 MUST_USE bool members_step(const struct raft_config *current, const struct raft_config *target,
                            const bool is_ready[RAFT_PEERS_MAX], struct raft_config *out_next);
-/* The voter that should lead the group: spread evenly. */
-uint64_t members_home(const struct raft_config *config, uint32_t group);
+/* The voter that should lead the group: the first of the placement's replicas that votes. */
+uint64_t members_home(const struct placement *placement, const struct raft_config *config,
+                      uint32_t group);

@@ -299,6 +299,7 @@ void node_deinit(struct node *node)
         shard_deinit(&node->shard);
         meter_deinit(&node->meter);
     }
+    targets_deinit(&node->targets);
     join_free(node->join);
     if (node->peers != NULL) {
         peers_free(node->peers);

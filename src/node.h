@@ -24,6 +24,7 @@
 #include "shard.h"
 #include "snapshots.h"
 #include "storage/data_dir.h"
+#include "targets.h"
 
 struct acks;
 struct consensus;
@@ -59,6 +60,7 @@ struct node {
     struct host host;
     /* Of a member of a cluster; NULL on a lone node, but for peers, which listens for a second. */
     struct members members; /* a lone node's: itself */
+    struct targets targets; /* node_targets keeps them up to date */
     struct peers *peers;
     struct consensus *consensus;
     struct forward *forward;
@@ -125,6 +127,8 @@ void cluster_say_hello(struct node *node);
 MUST_USE int node_cluster_begin(struct node *node);
 /* A newcomer is welcome: it takes over the cluster's identity and serves.  < 0: it cannot. */
 MUST_USE int node_joined(struct node *node, const struct join_welcome *welcome);
+/* Where the list of members puts partitions, now. */
+const struct targets *node_targets(struct node *node);
 /* The list has changed: links follow. */
 void node_members_changed(struct node *node);
 /* Writes the meta file, with the list as it stands.  Whoever writes it does so here. */

@@ -7,6 +7,7 @@
  *   node_cluster_begin   a lone node becomes the first member of a cluster
  *   node_joined          a newcomer was welcomed: takes over the cluster's identity and serves
  *   node_members_changed links and meta file follow the list
+ *   node_targets         what the list asks for
  *
  * The meta file is the meta group's snapshot: it is written before anything else relies on it.
  *
@@ -242,6 +243,13 @@ int node_meta_write(struct node *node)
         snapshots_members_written(&node->snapshots, node->members.index);
     }
     return written;
+}
+
+const struct targets *node_targets(struct node *node)
+{
+    targets_follow(&node->targets, &node->members, node->meta.partitions,
+                   node->config->replication_factor);
+    return &node->targets;
 }
 
 void node_members_changed(struct node *node)
