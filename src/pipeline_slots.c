@@ -9,6 +9,7 @@
  *   READONLY, or level ANY     reads run on this node's replica
  *   no leader known            CLUSTERDOWN: the client asks again in a moment
  *   a leader without slot port passed on, as on the plain port
+ *   KEYS, SCAN, DBSIZE ...     what this node leads: such clients ask all nodes and add up
  *
  * Read next: command/cmd_slots.c, pipeline_route.c.
  */
@@ -16,7 +17,9 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/prng.h"
 #include "consensus.h"
+#include "io/io.h"
 #include "node.h"
 
 static bool refuse(struct pipeline *pipeline, struct staged *staged, const char *message)
@@ -77,11 +80,49 @@ static bool is_served_here(struct pipeline *pipeline, struct staged *staged, uin
     return false;
 }
 
+/* True unless another node shows the partition to these clients. */
+static bool is_shown_here(const struct pipeline *pipeline, const struct replica *replica)
+{
+    const struct member *leader = members_find(&pipeline->node->members, replica->leader);
+    return replica_is_leader(replica) || leader == NULL || leader->slot_port == 0;
+}
+
+static void run_over_led(struct pipeline *pipeline, struct staged *staged)
+{
+    struct shard *shard = pipeline->shard;
+    bool shown[PARTITIONS_MAX];
+    for (uint32_t i = 0; i < shard->keyspace.count; i++) {
+        shown[i] = is_shown_here(pipeline, consensus_replica(shard->consensus, i));
+    }
+    struct command_ctx ctx = {
+        .command = staged->command,
+        .argv = staged->argv,
+        .argc = staged->argc,
+        .reply = pipeline_answer_begin(pipeline, staged),
+        .keyspace = &shard->keyspace,
+        .shown = shown,
+        .now_ms = shard->now_ms,
+        .seed = prng_next(&shard->prng),
+        .stats = &shard->delta,
+    };
+    uint64_t start_ns = io_clock_ns(shard->io);
+    staged->command->run(&ctx);
+    pipeline_answer_end(pipeline, staged, ctx.reply);
+    meter_one(shard->meter, staged->command, staged->argv, staged->argc, staged->conn,
+              shard->now_ms, io_clock_ns(shard->io) - start_ns);
+}
+
 bool slots_admit(struct pipeline *pipeline, struct staged *staged)
 {
     uint32_t first = 0, last = 0, step = 0;
     ASSERT(staged->command != NULL);
     ASSERT(staged->conn != NULL);
+    uint32_t kind = staged->command->flags & (COMMAND_KEYSPACE | COMMAND_WRITE);
+    if (kind == COMMAND_KEYSPACE && pipeline->shard->consensus != NULL &&
+        staged->command->prepare == NULL) {
+        run_over_led(pipeline, staged);
+        return false;
+    }
     if (!command_keys(staged->command, staged->argc, &first, &last, &step)) {
         return true;
     }

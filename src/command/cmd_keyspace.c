@@ -38,6 +38,22 @@ struct walk {
     uint32_t found_count, found_capacity;
 };
 
+/* A cluster-aware client asks every node, and each shows what it leads. */
+static bool is_shown(const struct command_ctx *ctx, uint32_t partition)
+{
+    return ctx->shown == NULL || ctx->shown[partition];
+}
+
+/* Keys of the partitions that are looked at. */
+static uint64_t shown_keys(const struct command_ctx *ctx)
+{
+    uint64_t keys = 0;
+    for (uint32_t i = 0; i < ctx->keyspace->count; i++) {
+        keys += is_shown(ctx, i) ? kv_stats(ctx->keyspace->partitions[i])->keys : 0;
+    }
+    return keys;
+}
+
 static bool walk_wants(const struct walk *walk, const struct kv_entry *entry)
 {
     uint64_t expire_ms = kv_entry_expire_ms(entry);
@@ -66,6 +82,11 @@ static void walk_on(struct walk *walk, uint64_t count)
     const struct kv_entry *batch[WALK_STEP + KV_SCAN_SLACK];
     uint64_t seen = 0;
     while (walk->partition < keyspace->count && seen < count) {
+        if (!is_shown(walk->ctx, walk->partition)) {
+            walk->partition++;
+            walk->position = 0;
+            continue;
+        }
         uint32_t step = count - seen < WALK_STEP ? (uint32_t)(count - seen) : WALK_STEP;
         uint32_t got = kv_scan(keyspace->partitions[walk->partition], &walk->position, step, batch,
                                ARRAY_COUNT(batch));
@@ -166,18 +187,24 @@ void scan_command(struct command_ctx *ctx)
 void randomkey_command(struct command_ctx *ctx)
 {
     const struct keyspace *keyspace = ctx->keyspace;
-    uint64_t total = keyspace_stats(keyspace).keys;
+    uint64_t total = shown_keys(ctx);
     struct prng prng;
     prng_init(&prng, ctx->seed);
     uint64_t skip = total == 0 ? 0 : prng_below(&prng, total);
     uint32_t start = 0;
-    while (total > 0 && skip >= kv_stats(keyspace->partitions[start])->keys) {
-        skip -= kv_stats(keyspace->partitions[start++])->keys;
+    for (; total > 0; start++) {
+        uint64_t keys = is_shown(ctx, start) ? kv_stats(keyspace->partitions[start])->keys : 0;
+        if (skip < keys) {
+            break;
+        }
+        skip -= keys;
     }
     /* What was counted may have expired: then the next partition that has a key answers. */
     for (uint32_t i = 0; total > 0 && i < keyspace->count; i++) {
-        const struct kv *kv = keyspace->partitions[(start + i) % keyspace->count];
-        const struct kv_entry *entry = kv_successor(kv, prng_next(&prng), ctx->now_ms);
+        uint32_t at = (start + i) % keyspace->count;
+        uint64_t from = prng_next(&prng);
+        const struct kv_entry *entry =
+            is_shown(ctx, at) ? kv_successor(keyspace->partitions[at], from, ctx->now_ms) : NULL;
         if (entry != NULL) {
             reply_bulk(ctx->reply, kv_entry_key(entry));
             return;
@@ -188,7 +215,7 @@ void randomkey_command(struct command_ctx *ctx)
 
 void dbsize_command(struct command_ctx *ctx)
 {
-    reply_integer(ctx->reply, (int64_t)keyspace_stats(ctx->keyspace).keys);
+    reply_integer(ctx->reply, (int64_t)shown_keys(ctx));
 }
 
 /* ASYNC and SYNC are the same here: clearing is always instant and freed in the background. */

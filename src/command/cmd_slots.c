@@ -5,12 +5,12 @@
  * They come by the slot port (--slot-port); on the plain port there is one address for everything,
  * and all of this answers what a Redis without cluster support answers.
  *
- * To these clients every node is a master, of the slots whose partitions it leads; a range's other
- * voters are shown as its replicas in CLUSTER SLOTS alone, since a node that leads some partitions
- * and replicates others fits no other format.  Slots always belong to somebody: those without a
- * leader, and those led by a node without a slot port, are shown as this node's, which tells the
- * former's clients to wait and passes the latter's requests on.  A node's id is made of its number,
- * so that all nodes name it alike.
+ * To these clients every node is a master, of the slots whose partitions it leads.  That it also
+ * replicates others is not shown: clients take a node to be either a master or a replica, and some
+ * (redis-py) end up without any master when it is listed as both.  Slots always belong to somebody:
+ * those without a leader, and those led by a node without a slot port, are shown as this node's,
+ * which tells the former's clients to wait and passes the latter's requests on.  A node's id is
+ * made of its number, so that all nodes name it alike.
  *
  * Read next: pipeline_slots.c (MOVED), host.h.
  */
@@ -39,13 +39,10 @@ struct slot_map {
     char ids[RAFT_PEERS_MAX][ADMIN_SLOT_ID_BYTES];
     uint32_t partitions; /* of these: */
     uint8_t owners[PARTITIONS_MAX];
-    uint16_t replicas[PARTITIONS_MAX]; /* sets of members */
 };
 
-_Static_assert(RAFT_PEERS_MAX <= 16, "a set of members fits");
-
 static struct slot_map *map_new(struct command_ctx *ctx);
-static uint32_t run_end(const struct slot_map *map, uint32_t at, bool by_replicas);
+static uint32_t run_end(const struct slot_map *map, uint32_t at);
 static bool is_on_slot_port(struct command_ctx *ctx);
 static bool is_shown(const struct slot_map *map, uint32_t member);
 static bool is_dead(const struct host_member *member);
@@ -91,7 +88,7 @@ void asking_command(struct command_ctx *ctx)
 
 /* ── who serves what ─────────────────────────────────────────────────────────────────────────── */
 
-/* CLUSTER SLOTS: ranges with their master, then its replicas. */
+/* CLUSTER SLOTS: ranges with their master. */
 void cluster_slots_command(struct command_ctx *ctx)
 {
     struct reply *reply = ctx->reply;
@@ -101,22 +98,16 @@ void cluster_slots_command(struct command_ctx *ctx)
     struct slot_map *map = map_new(ctx);
     uint32_t shift = map->keyspace->slot_shift;
     uint32_t runs = 0;
-    for (uint32_t at = 0; at < map->partitions; at = run_end(map, at, true)) {
+    for (uint32_t at = 0; at < map->partitions; at = run_end(map, at)) {
         runs++;
     }
     reply_array(reply, runs);
     for (uint32_t at = 0; at < map->partitions;) {
-        uint32_t end = run_end(map, at, true);
-        uint32_t replicas = map->replicas[at];
-        reply_array(reply, 3 + (uint32_t)__builtin_popcount(replicas));
+        uint32_t end = run_end(map, at);
+        reply_array(reply, 3);
         reply_integer(reply, (int64_t)(at << shift));
         reply_integer(reply, (int64_t)(end << shift) - 1);
         node_reply(reply, map, map->owners[at]);
-        for (uint32_t i = 0; i < map->count; i++) {
-            if ((replicas >> i & 1) != 0) {
-                node_reply(reply, map, i);
-            }
-        }
         at = end;
     }
     mem_free(map);
@@ -143,13 +134,13 @@ static void shard_slots_reply(struct reply *reply, const struct slot_map *map, u
 {
     uint32_t shift = map->keyspace->slot_shift;
     uint32_t runs = 0;
-    for (uint32_t at = 0; at < map->partitions; at = run_end(map, at, false)) {
+    for (uint32_t at = 0; at < map->partitions; at = run_end(map, at)) {
         runs += map->owners[at] == member;
     }
     reply_text(reply, "slots");
     reply_array(reply, 2 * runs);
     for (uint32_t at = 0; at < map->partitions;) {
-        uint32_t end = run_end(map, at, false);
+        uint32_t end = run_end(map, at);
         if (map->owners[at] == member) {
             reply_integer(reply, (int64_t)(at << shift));
             reply_integer(reply, (int64_t)(end << shift) - 1);
@@ -436,17 +427,7 @@ static void map_partition(struct slot_map *map, struct host *host, uint32_t at)
     bool is_led = found.leader >= 0 && (uint32_t)found.leader < map->count;
     map->unled += !is_led;
     bool is_shown_leader = is_led && map->members[found.leader].slot_port != 0;
-    uint32_t owner = is_shown_leader ? (uint32_t)found.leader : map->self;
-    uint32_t replicas = 0;
-    for (uint32_t i = 0; i < found.replica_count; i++) {
-        uint32_t member = found.replicas[i].member;
-        bool is_replica = member < map->count && member != owner && !found.replicas[i].is_learner;
-        if (is_replica && is_shown(map, member) && !is_dead(&map->members[member])) {
-            replicas |= 1u << member;
-        }
-    }
-    map->owners[at] = (uint8_t)owner;
-    map->replicas[at] = (uint16_t)replicas;
+    map->owners[at] = (uint8_t)(is_shown_leader ? (uint32_t)found.leader : map->self);
 }
 
 static struct slot_map *map_new(struct command_ctx *ctx)
@@ -473,11 +454,10 @@ static struct slot_map *map_new(struct command_ctx *ctx)
 }
 
 /* The end of the partitions that follow `at` and belong to the same node. */
-static uint32_t run_end(const struct slot_map *map, uint32_t at, bool by_replicas)
+static uint32_t run_end(const struct slot_map *map, uint32_t at)
 {
     uint32_t end = at + 1;
-    while (end < map->partitions && map->owners[end] == map->owners[at] &&
-           (!by_replicas || map->replicas[end] == map->replicas[at])) {
+    while (end < map->partitions && map->owners[end] == map->owners[at]) {
         end++;
     }
     return end;
@@ -507,7 +487,7 @@ static void node_line(const struct slot_map *map, uint32_t at, uint64_t now_ms, 
                   at == map->self ? 0 : now_ms, at + 1,
                   is_dead(member) ? "disconnected" : "connected");
     for (uint32_t first = 0; first < map->partitions;) {
-        uint32_t end = run_end(map, first, false);
+        uint32_t end = run_end(map, first);
         uint32_t last = (end << shift) - 1;
         if (map->owners[first] != at) {
             /* another node's */

@@ -34,13 +34,17 @@ class Node:
     def __init__(self, cluster, number):
         self.cluster, self.number = cluster, number
         self.port, self.cluster_port = harness.free_port(), harness.free_port()
+        self.slot_port = harness.free_port() if cluster.has_slot_ports else 0
         self.directory = os.path.join(cluster.directory, f"n{number}")
+        self.options = []       # of this node alone
         self.process = None
 
     def command_line(self):
         line = [harness.MINIDB, "--node-id", f"n{self.number}", "--port", str(self.port),
                 "--cluster-port", str(self.cluster_port), "--data-dir", self.directory,
-                *self.cluster.options]
+                *self.cluster.options, *self.options]
+        if self.slot_port:
+            line += ["--slot-port", str(self.slot_port)]
         if self.number > 1:
             line += ["--seed", f"127.0.0.1:{self.cluster.nodes[0].cluster_port}"]
         return line
@@ -97,8 +101,8 @@ class Error(str):
 class Connection:
     """RESP2, one request at a time."""
 
-    def __init__(self, node, timeout_s=10):
-        self.socket = socket.create_connection(("127.0.0.1", node.port), timeout_s)
+    def __init__(self, node, timeout_s=10, port=None):
+        self.socket = socket.create_connection(("127.0.0.1", port or node.port), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
 
@@ -146,9 +150,10 @@ class Connection:
 
 
 class Cluster:
-    def __init__(self, count, *options):
+    def __init__(self, count, *options, has_slot_ports=False):
         self.directory = tempfile.mkdtemp(prefix="minidb-cluster-")
         self.options = list(options)
+        self.has_slot_ports = has_slot_ports
         self.nodes = []
         for number in range(1, count + 1):
             self.nodes.append(Node(self, number))

@@ -13,6 +13,7 @@ their process id.
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -29,9 +30,14 @@ START_S = 30
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the kernel gives to outgoing connections, which could take it meanwhile."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(12000, 32000)))
+                return probe.getsockname()[1]
+            except OSError:
+                pass
 
 
 class Server:

@@ -15,6 +15,7 @@ static struct member make_member(struct prng *prng, const char *name)
         .incarnation = prng_next(prng) | 1,
         .cluster_port = (uint16_t)prng_next(prng),
         .port = (uint16_t)prng_next(prng),
+        .slot_port = (uint16_t)prng_next(prng),
     };
     (void)snprintf(member.id, sizeof(member.id), "%s", name);
     (void)snprintf(member.host, sizeof(member.host), "fd00::%x", (unsigned)prng_below(prng, 99));
@@ -28,7 +29,7 @@ static bool member_equal(const struct member *a, const struct member *b)
     return strcmp(a->id, b->id) == 0 && strcmp(a->host, b->host) == 0 &&
            strcmp(a->zone, b->zone) == 0 && a->number == b->number &&
            a->incarnation == b->incarnation && a->cluster_port == b->cluster_port &&
-           a->port == b->port;
+           a->port == b->port && a->slot_port == b->slot_port;
 }
 
 TEST(questions_round_trip)
