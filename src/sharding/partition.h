@@ -4,7 +4,8 @@
  * A key's slot (hash_slot) is Redis Cluster's.  A partition is a range of slots of equal size;
  * there are 2^n partitions, fixed when a cluster is founded.  Partition p stands on the hash circle
  * of 2^64 positions at p/count of the way round: slots are hashes already, so even steps are as
- * random as hashing p again, and share the circle out more evenly (docs/decisions, "Placement").
+ * random as hashing p again, and share the circle out more evenly
+ * (docs/decisions/0006-placement.md).
  *
  * Read next: consistent_hash.h, placement.h.
  */

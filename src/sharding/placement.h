@@ -13,7 +13,7 @@
  *              number below or above each node's share: it costs no data to move
  *
  * When a member comes or goes little more moves than it takes over or leaves behind:
- * docs/decisions, "Placement", has what was measured.
+ * docs/decisions/0006-placement.md has what was measured.
  *
  * The meta group bears no load that counts: it is placed by the walk alone, as if it stood where
  * partition 0 does.
