@@ -34,6 +34,20 @@ static bool stop_is_complete(struct node *node);
 
 /* ── the loop ────────────────────────────────────────────────────────────────────────────────── */
 
+/* A failed sync may have lost what was written before it, as a power loss does, though the machine
+ * has not been away: the meta file says so if it still can. */
+static void forget_boot(struct node *node)
+{
+    if (node->data_dir == NULL) {
+        return;
+    }
+    memset(node->meta.machine_boot, 0, sizeof(node->meta.machine_boot));
+    int written = data_dir_write(node->data_dir, &node->meta);
+    if (written < 0) {
+        log_event(node->log, LOG_ERROR, "meta_write_failed", LOG_ERRNO("error", written));
+    }
+}
+
 int node_run_once(struct node *node)
 {
     struct shard *shard = &node->shard;
@@ -66,6 +80,7 @@ int node_run_once(struct node *node)
     if (aof_failure(shard->aof) != 0) {
         log_event(node->log, LOG_ERROR, "log_failed", LOG_STR("what", aof_failure_what(shard->aof)),
                   LOG_ERRNO("error", aof_failure(shard->aof)));
+        forget_boot(node);
         return aof_failure(shard->aof);
     }
     if (node->is_stopping && stop_is_complete(node)) {
