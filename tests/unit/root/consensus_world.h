@@ -719,7 +719,7 @@ static void check_read(const struct world *world, const struct op *op, struct sl
                        const uint64_t *places)
 {
     CHECK(op->length * TOKEN_BYTES <= value.size);
-    CHECK(memcmp(op->value, value.data, op->length * TOKEN_BYTES) == 0);
+    CHECK(op->length == 0 || memcmp(op->value, value.data, op->length * TOKEN_BYTES) == 0);
     uint32_t self = (uint32_t)(op - world->ops);
     for (uint32_t i = op->follows; i < self; i++) {
         const struct op *other = &world->ops[i];
