@@ -81,7 +81,7 @@ static void check_nodes(const char *text, const struct plan *wanted)
     int32_t owners[16384];
     memset(owners, -1, sizeof(owners));
     for (int32_t i = 0; i < 3; i++) {
-        char address[32];
+        char address[64];
         (void)snprintf(address, sizeof(address), " 10.0.0.%d:%d@", i, 9000 + i);
         const char *found = strstr(text, address);
         CHECK(found != NULL);
@@ -112,7 +112,7 @@ TEST(nodes_show_who_leads)
         }
         plan = &random;
         check_nodes(run(&f, "CLUSTER NODES"), &random);
-        char wanted[64];
+        char wanted[128];
         (void)snprintf(wanted, sizeof(wanted), "cluster_state:%s\r\n", unled == 0 ? "ok" : "fail");
         CONTAINS("CLUSTER INFO", wanted);
         (void)snprintf(wanted, sizeof(wanted), "cluster_slots_fail:%u\r\n",

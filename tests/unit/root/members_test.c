@@ -138,7 +138,7 @@ TEST(damaged_state_is_refused_or_canonical)
         struct buffer again = { 0 };
         members_encode(&members, &bytes);
         char *hit = &bytes.data[prng_below(&prng, bytes.size)];
-        *hit = prng_chance(&prng, 1, 4) ? 0 : (char)(*hit ^ (1 << prng_below(&prng, 8)));
+        *hit = (char)(prng_chance(&prng, 1, 4) ? 0 : *hit ^ (1 << prng_below(&prng, 8)));
         struct members decoded;
         if (members_decode(&decoded, buffer_slice(&bytes))) {
             members_encode(&decoded, &again);
