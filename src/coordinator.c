@@ -361,7 +361,7 @@ static bool is_elsewhere(const struct member *a, const struct member *b)
 }
 
 /* What the node says of itself now; false when it has said nothing. */
-static bool member_now(const struct node *node, const struct member *listed, struct member *out)
+bool coordinator_heard_at(const struct node *node, const struct member *listed, struct member *out)
 {
     if (listed->number == node->consensus->options.node) {
         cluster_self(node, out);
@@ -384,13 +384,15 @@ static bool member_now(const struct node *node, const struct member *listed, str
 /* A node that was started with another address or port: the list follows. */
 static void addresses_step(struct node *node)
 {
+    cluster_dial(
+        node); /* where they are, whatever the list says: it may take their votes to change it */
     if (!replica_is_leader(consensus_replica(node->consensus, GROUP_META))) {
         return;
     }
     for (uint32_t i = 0; i < node->members.count; i++) {
         struct member now;
         const struct member *listed = &node->members.items[i];
-        if (!member_now(node, listed, &now) || !is_elsewhere(listed, &now)) {
+        if (!coordinator_heard_at(node, listed, &now) || !is_elsewhere(listed, &now)) {
             continue;
         }
         struct buffer body = { 0 };

@@ -50,6 +50,10 @@ uint64_t coordinator_alive_ms(const struct node *node, uint64_t number);
 /* What a member said of itself in its last HELLO; "" when it has said nothing yet. */
 const char *coordinator_version(const struct node *node, uint64_t number);
 
+/* A member as its last HELLO showed it; false: it has said nothing yet. */
+bool coordinator_heard_at(const struct node *node, const struct member *listed,
+                          struct member *out_now);
+
 /* An operator moves leadership away from this node: of one group, or of all (group UINT32_MAX).
  * target: who shall lead; 0: whoever is best placed. */
 enum failover_result {

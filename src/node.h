@@ -122,6 +122,8 @@ void cluster_choose_sync(struct node *node);
 void cluster_start(struct node *node, const struct replica_log *logs, uint32_t count);
 /* Tells other nodes what has become of us: addresses, cluster. */
 void cluster_say_hello(struct node *node);
+/* Links to all members, at the addresses they gave last; else at those of the list. */
+void cluster_dial(struct node *node);
 /* A lone node becomes the first member of a cluster; requires !shard_is_busy and a data directory.
  * < 0: the disk failed, nothing has changed. */
 MUST_USE int node_cluster_begin(struct node *node);

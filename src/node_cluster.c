@@ -171,11 +171,15 @@ void cluster_choose_sync(struct node *node)
     }
 }
 
-static void peers_follow(struct node *node)
+void cluster_dial(struct node *node)
 {
     struct peer_member list[MEMBERS_MAX];
     for (uint32_t i = 0; i < node->members.count; i++) {
         const struct member *member = &node->members.items[i];
+        struct member now;
+        if (coordinator_heard_at(node, member, &now)) {
+            member = &now;
+        }
         list[i] = (struct peer_member){
             .number = member->number,
             .incarnation = member->incarnation,
@@ -219,7 +223,7 @@ void cluster_start(struct node *node, const struct replica_log *logs, uint32_t c
     node->shard.consensus = consensus;
     node->shard.answers.forward = node->forward;
     cluster_say_hello(node);
-    peers_follow(node);
+    cluster_dial(node);
 }
 
 /* ── the list of members ─────────────────────────────────────────────────────────────────────── */
@@ -255,7 +259,7 @@ const struct targets *node_targets(struct node *node)
 void node_members_changed(struct node *node)
 {
     node->members_seen = node->members.epoch;
-    peers_follow(node);
+    cluster_dial(node);
     coordinator_hurry(node->coordinator);
     log_event(node->log, LOG_INFO, "members_changed", LOG_U64("epoch", node->members.epoch),
               LOG_U64("members", node->members.count));

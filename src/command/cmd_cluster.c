@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 
+enum { MEMBERS_SAFE = 3 }; /* with fewer members partitions have one voter */
+
 static struct host_member member_at(struct host *host, uint32_t at);
 static struct host_partition partition_at(struct host *host, uint32_t partition);
 static void leader_reply(struct reply *reply, struct host *host,
@@ -230,6 +232,11 @@ void cluster_forget_command(struct command_ctx *ctx)
     }
     if (member_at(host, (uint32_t)at).is_self) {
         reply_error(reply, "ERR I tried hard but I can't forget myself...");
+        return;
+    }
+    if (host->member_count(host) == MEMBERS_SAFE) {
+        reply_error(reply, "ERR with two nodes left, one of them alone would acknowledge writes: "
+                           "let the new node join first");
         return;
     }
     switch (host->forget(host, (uint32_t)at)) {

@@ -352,6 +352,11 @@ TEST(moving_leadership_and_forgetting_nodes)
     f.fake.partition.leader = -1;
     ANSWERS("FAILOVER META", "-ERR the cluster has no leader right now\r\n");
 
+    f.fake.member_count = 3;
+    f.fake.members[2] = f.fake.members[1];
+    ANSWERS("CLUSTER FORGET 7", "-ERR with two nodes left, one of them alone would acknowledge "
+                                "writes: let the new node join first\r\n");
+    f.fake.member_count = 2;
     ANSWERS("CLUSTER FORGET 7", "+OK\r\n");
     CHECK_EQ(f.fake.forgotten, 1);
     ANSWERS("CLUSTER FORGET node1", "-ERR I tried hard but I can't forget myself...\r\n");
