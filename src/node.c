@@ -38,7 +38,7 @@ static bool stop_is_complete(struct node *node);
  * has not been away: the meta file says so if it still can. */
 static void forget_boot(struct node *node)
 {
-    if (node->data_dir == NULL) {
+    if (node->data_dir == NULL || !aof_sync_has_failed(node->shard.aof)) {
         return;
     }
     memset(node->meta.machine_boot, 0, sizeof(node->meta.machine_boot));

@@ -86,6 +86,7 @@ struct aof {
 
     uint64_t last_write_ns; /* submitted */
     int failure;
+    bool sync_failed;
     const char *failure_what;
     uint64_t writes, syncs, sync_last_us, sync_max_us;
 
@@ -524,6 +525,7 @@ static void sync_done(struct aof *aof, uint64_t now_ns)
     aof->sync_busy = false;
     if (aof->sync_op.result < 0) {
         fail(aof, aof->sync_op.result, "syncing the log");
+        aof->sync_failed = true;
         return;
     }
     if (aof->synced_sequence < aof->sync_covers) {
@@ -663,6 +665,11 @@ bool aof_is_full(const struct aof *aof)
 int aof_failure(const struct aof *aof)
 {
     return aof->failure != 0 ? aof->failure : aof->segments.failure;
+}
+
+bool aof_sync_has_failed(const struct aof *aof)
+{
+    return aof->sync_failed;
 }
 
 const char *aof_failure_what(const struct aof *aof)

@@ -118,6 +118,8 @@ bool aof_is_full(const struct aof *aof);
 /* 0, or the -errno after which the process must end. */
 int aof_failure(const struct aof *aof);
 const char *aof_failure_what(const struct aof *aof);
+/* The failure was a sync's: what was written since the last one may be gone. */
+bool aof_sync_has_failed(const struct aof *aof);
 /* When aof_flush wants to be called next even if nothing happens; UINT64_MAX: never. */
 uint64_t aof_deadline_ns(const struct aof *aof);
 
