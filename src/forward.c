@@ -669,12 +669,13 @@ static bool is_turned_away(struct slice resp)
 }
 
 /* What is said about one sending is not the whole truth when there were others: a definite error is
- * believed only of the single one. */
+ * believed only of the single one, and a read is run again by whoever runs the writes before it. */
 static bool answer_take_whole(struct forward *forward, struct kept *kept,
                               const struct forward_wire_answer *answer)
 {
     bool is_away = is_turned_away(answer->resp);
-    if (answer->id != kept->id && (is_away || error_begins(answer->resp, "UNKNOWN"))) {
+    bool is_settled = kept->is_write && !is_away && !error_begins(answer->resp, "UNKNOWN");
+    if (answer->id != kept->id && !is_settled) {
         if (is_away) {
             kept_refused(forward, answer->id);
         }

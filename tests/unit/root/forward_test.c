@@ -241,6 +241,30 @@ TEST(errors_of_a_leader)
     world_free(world);
 }
 
+/* The old leader ran the read, and not the write before it; the new one runs both. */
+TEST(a_read_follows_its_writes_to_the_next_leader)
+{
+    struct world *world = world_led();
+    unsigned write = ask(world, 0, 0, true);
+    unsigned read = ask(world, 0, 0, false);
+    settle(world);
+    believe(world, 2, 0, 6, 2);
+    believe(world, 0, 0, 6, 2);
+    flush(world, 0);
+    const struct asked *asked = world->nodes[1].asked[0];
+    forward_answer(world->nodes[1].forward, 1, asked[0].request.request,
+                   slice_from("-NOQUORUM not done\r\n"), 0);
+    forward_answer(world->nodes[1].forward, 1, asked[1].request.request, slice_from(":0\r\n"), 0);
+    settle(world);
+    CHECK_EQ(world->ops[write].fate, OP_OPEN);
+    CHECK_EQ(world->ops[read].fate, OP_OPEN);
+    leader_apply(world, 2, 0, 2, /* answers= */ true);
+    settle(world);
+    CHECK_EQ(world->ops[write].fate, OP_DONE);
+    CHECK(world->ops[read].fate == OP_DONE && world->ops[read].answer >= world->ops[write].place);
+    world_free(world);
+}
+
 TEST(a_late_answer_is_for_nobody)
 {
     struct world *world = world_led();
