@@ -941,10 +941,8 @@ bool consensus_snapshot_done(struct consensus *consensus, struct replica *replic
                              const struct raft_snapshot *snapshot)
 {
     struct raft_snapshot none = { 0 };
+    ASSERT(replica->role != RAFT_LEADER); /* who waits for a snapshot is not elected */
     replica->is_fetching = false;
-    if (replica->role == RAFT_LEADER) { /* it has become unnecessary; raft forgot it wanted one */
-        return false;
-    }
     step(consensus, replica,
          (struct raft_input){
              .kind = RAFT_INPUT_SNAPSHOT_DONE,
