@@ -49,15 +49,6 @@ void mget_command(struct command_ctx *ctx)
     }
 }
 
-int mset_prepare(struct command_ctx *ctx)
-{
-    if (ctx->argc % 2 == 1) {
-        return 0;
-    }
-    command_reply_arity(ctx->reply, ctx->command);
-    return 1;
-}
-
 void mset_command(struct command_ctx *ctx)
 {
     for (uint32_t i = 1; i + 1 < ctx->argc; i += 2) {

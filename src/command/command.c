@@ -197,7 +197,15 @@ static bool arity_fits(int arity, uint32_t argc)
 
 bool command_arity_ok(const struct command *command, uint32_t argc)
 {
-    return arity_fits(command->arity, argc);
+    if (!arity_fits(command->arity, argc)) {
+        return false;
+    }
+    if (LIKELY(command->key_step <= 1)) {
+        return true;
+    }
+    uint32_t first = (uint32_t)command->first_key;
+    uint32_t step = (uint32_t)command->key_step;
+    return (argc - first) % step == 0; /* MSET: a value for each key */
 }
 
 bool command_keys(const struct command *command, uint32_t argc, uint32_t *out_first,

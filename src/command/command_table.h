@@ -26,6 +26,6 @@ enum command_id {
 
 /* Prepare functions: by hand, since most rows have none. */
 command_prepare_fn get_prepare, set_prepare, setex_prepare, psetex_prepare, getex_prepare;
-command_prepare_fn incrby_prepare, decrby_prepare, incrbyfloat_prepare, mset_prepare;
+command_prepare_fn incrby_prepare, decrby_prepare, incrbyfloat_prepare;
 command_prepare_fn setrange_prepare, restore_prepare, copy_prepare, flush_prepare;
 command_prepare_fn expire_prepare, pexpire_prepare, expireat_prepare, pexpireat_prepare;

@@ -148,14 +148,29 @@ class TcpConnection:
         self.socket.close()
 
 
-class Tcp:
+class Target:
+    """What both have."""
+
+    kind = "minidb"
+    version = (0,)
+    has_virtual_time = False
+
+    def patience_s(self, _argv):
+        """How long a wrong reply may become right."""
+        return 0
+
+    def is_crossslot(self, _argv, _reply):
+        """True when the target may refuse what one node would do."""
+        return False
+
+
+class Tcp(Target):
     """A server on a port.  kind: "minidb" or "redis"; version: redis's, as (7, 0, 15)."""
 
     def __init__(self, port, kind, version=(0,)):
         self.port = port
         self.kind = kind
         self.version = version
-        self.has_virtual_time = False
 
     def connect(self, protocol):
         return TcpConnection(self.port, protocol)
@@ -200,15 +215,14 @@ class InProcessConnection:
         pass
 
 
-class InProcess:
+class InProcess(Target):
     """Commands without a server, with time that moves only when told (@advance)."""
+
+    has_virtual_time = True
 
     def __init__(self, program, effects=False):
         self.process = subprocess.Popen([program, "serve"], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE)
-        self.kind = "minidb"
-        self.version = (0,)
-        self.has_virtual_time = True
         if effects:
             InProcessConnection(self, "resp2").steer("@effects 1")
 
