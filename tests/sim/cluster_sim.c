@@ -230,8 +230,8 @@ static void liveness(struct sim *sim)
 
 /* I30, I26: nobody has anything to do any more. */
 /* Leadership may still be going home, a partition at a time; an election for want of a leader is
- * never one alone. */
-enum { HOMEWARD_MAX = 2 };
+ * never only a few. */
+enum { HOMEWARD_MAX = 16 };
 
 static void rest(struct sim *sim)
 {
