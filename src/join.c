@@ -302,8 +302,8 @@ static bool is_listed(const struct members *members, const struct member *member
     const struct member *known = members_find(members, member->number);
     return known != NULL && known->incarnation == member->incarnation &&
            known->cluster_port == member->cluster_port && known->port == member->port &&
-           known->slot_port == member->slot_port &&
-           strcmp(known->host, member->host) == 0 && strcmp(known->zone, member->zone) == 0;
+           known->slot_port == member->slot_port && strcmp(known->host, member->host) == 0 &&
+           strcmp(known->zone, member->zone) == 0;
 }
 
 /* True when the newcomer has its answer. */

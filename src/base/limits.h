@@ -63,8 +63,9 @@ enum {
     RAFT_LOG_CAPACITY_MAX = 1 << 24, /* slots of 16 bytes: a log in memory is never longer */
 
     /* Placement. */
-    RING_POINTS_PER_WEIGHT = 128, /* fewer: shares of nodes differ more before they are evened out */
-    RING_WEIGHT_MAX = 16,         /* a node 16 times another's size; bounds the ring's memory */
+    RING_POINTS_PER_WEIGHT =
+        128,              /* fewer: shares of nodes differ more before they are evened out */
+    RING_WEIGHT_MAX = 16, /* a node 16 times another's size; bounds the ring's memory */
     RING_POINTS_MAX = RAFT_PEERS_MAX * RING_WEIGHT_MAX * RING_POINTS_PER_WEIGHT,
     PLACEMENT_SLACK_PERCENT = 5, /* above its share of replicas: less would move more data */
 

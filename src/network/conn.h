@@ -38,7 +38,7 @@
 #include "network/server.h"
 
 enum {
-    SERVER_LISTENERS_MAX = 32, /* two for each address */
+    SERVER_LISTENERS_MAX = 32,  /* two for each address */
     SERVER_SPARES_MAX = 64,     /* output buffers kept for reuse */
     SPARE_BYTES = 16 << 10,     /* a fresh output buffer, while there are spares */
     CROWDED_BYTES = 1 << 10,    /* a fresh one when more connections answer than that */

@@ -108,7 +108,8 @@ bool aof_frame_read(struct slice bytes, uint32_t nonce, uint64_t offset,
     if (frame.body_size > bytes.size - AOF_RECORD_HEADER_BYTES) {
         return false; /* the file has been cut inside this record */
     }
-    if (frame.type < AOF_ENTRY || frame.type > AOF_LOG_RESET || (frame.flags & ~AOF_FLAG_MORE) != 0) {
+    if (frame.type < AOF_ENTRY || frame.type > AOF_LOG_RESET ||
+        (frame.flags & ~AOF_FLAG_MORE) != 0) {
         return false;
     }
     *out_frame = frame;

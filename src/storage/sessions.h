@@ -37,7 +37,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SESSION_REPLY_TOO_LARGE "-UNKNOWN this write was carried out before, and its answer was too large to keep\r\n"
+#define SESSION_REPLY_TOO_LARGE                                                                    \
+    "-UNKNOWN this write was carried out before, and its answer was too large to keep\r\n"
 
 /* Of one partition.  Zeroed: empty, and takes no memory beyond this. */
 struct sessions {

@@ -37,7 +37,8 @@ class Options(harness.TestCase):
     def test_mistakes(self):
         self.check(2, "unknown option --prot; did you mean --port?", "--prot", "1")
         self.check(2, "--port: argument must be between 0 and 65535", "--port", "70000")
-        self.check(2, "--seed: argument must be numeric addresses with the cluster's port", "--seed", "h:1")
+        self.check(2, "--seed: argument must be numeric addresses with the cluster's port",
+                   "--seed", "h:1")
         self.check(1, "environment variable MINIDB_PORT:", env={"MINIDB_PORT": "x"})
         self.check(1, "there is no password", "--host", "0.0.0.0")
         self.check(1, "cannot read the configuration file", "/nonexistent.conf")

@@ -228,11 +228,10 @@ static void liveness(struct sim *sim)
     }
 }
 
-/* I30, I26: nobody has anything to do any more. */
-/* Leadership may still be going home, a partition at a time; an election for want of a leader is
- * never only a few. */
+/* Leadership may still be going home; an election storm is more than that. */
 enum { HOMEWARD_MAX = 16 };
 
+/* I30, I26: nobody has anything to do any more. */
 static void rest(struct sim *sim)
 {
     sim->phase = PHASE_END;

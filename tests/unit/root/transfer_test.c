@@ -432,6 +432,30 @@ TEST(the_configuration_comes_along)
     lab_free(world);
 }
 
+/* Somebody still walks through what the snapshot replaced, as when it is being written to a file.
+ */
+TEST(a_view_of_what_was_replaced)
+{
+    struct world *world = lab_world(14, false);
+    struct shard *shard = &world->hosts[LAGGARD].node.shard;
+    fall_behind(world);
+    struct kv *before = shard->keyspace.partitions[0];
+    uint64_t keys = kv_stats(before)->keys;
+    struct kv_view *view = kv_view_begin(before);
+    come_back(world);
+    CHECK(shard->keyspace.partitions[0] != before);
+    CHECK_EQ(shard->discarded_count, 1);
+    while (kv_view_next(view) != NULL) {
+        keys--;
+    }
+    CHECK_EQ(keys, 0);
+    kv_view_end(view);
+    world_run(world, 1000);
+    check_history(world);
+    check_quiet(world);
+    lab_free(world);
+}
+
 /* A snapshot that raft does not need any more changes nothing. */
 TEST(an_unwanted_snapshot)
 {
