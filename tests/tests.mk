@@ -14,6 +14,9 @@ $(ROOT_TESTS): $(B)/tests/root/%: tests/unit/root/%.c tests/unit/test.h $(root) 
 $(B)/tests/root/answers_test: root := $(patsubst %,$(B)/src/%.o,answers pending meter)
 $(B)/tests/root/forward_test: root := $(patsubst %,$(B)/src/%.o,forward forward_leader forward_wire log)
 
+# TESTS_SKIP="a b": without tests/unit/*/a_test and b_test.
+UNIT_TESTS := $(filter-out $(foreach t,$(TESTS_SKIP),%/$(t)_test),$(UNIT_TESTS))
+
 .PHONY: run test unit unit-build unit-list purity lint format fuzz fuzz-build fuzz-list fuzz-run
 
 # ── a cluster to try ────────────────────────────────────────────────────────────────────────────
