@@ -45,7 +45,8 @@ enum io_event_kind {
     IO_EVENT_CONNECT, /* an io_connect ended: 0, and receiving has begun; or < 0, then io_close it
                        */
     IO_EVENT_RECV,    /* result > 0: `data` holds result bytes.  0: the peer closed its side; < 0:
-                         error; both come once, and sending may still work after 0 */
+                         error; both come once, and sending may still work after 0.  At most one of
+                         a socket between two io_waits */
     IO_EVENT_SEND_READY, /* there is room again after a short io_send */
     IO_EVENT_FILE,       /* the submitted `file_op` ended; its `result` is set */
     IO_EVENT_WAKE,       /* somebody called io_wake */
