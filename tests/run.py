@@ -36,6 +36,7 @@ class Stage:
     timeout_s: int                 # of each
     build: list = dataclasses.field(default_factory=list)
     env: dict = dataclasses.field(default_factory=dict)
+    words: dict = dataclasses.field(default_factory=dict)   # program -> its arguments
 
 
 def make(*words):
@@ -44,6 +45,11 @@ def make(*words):
 
 def servers(variant):
     return {"MINIDB": f"build/{variant}/minidb", "MINIDB_CLI": "build/minidb-cli"}
+
+
+def seeds(**counts):
+    """How many lives each simulator lives; one that is not named decides for itself."""
+    return {name: ["1", str(count)] for name, count in counts.items()}
 
 
 ASAN = make("VARIANT=asan", "CC=gcc", "unit-build", "sim-build", "build/asan/minidb")
@@ -61,8 +67,10 @@ STAGES = [
     Stage("unit", "programs", make("unit-list"), 120, build=make("CC=gcc", "unit-build")),
     Stage("unit asan", "programs", make("VARIANT=asan", "unit-list"), 300, build=ASAN),
     Stage("unit tsan", "programs", make("VARIANT=tsan", *THREADED, "unit-list"), 300, build=TSAN),
-    Stage("sim", "programs", make("sim-list"), 600, build=make("CC=gcc", "sim-build")),
-    Stage("sim asan", "programs", make("VARIANT=asan", "sim-list"), 600, build=ASAN),
+    Stage("sim", "programs", make("sim-list"), 600, build=make("CC=gcc", "sim-build"),
+          words=seeds(cluster_sim=150)),
+    Stage("sim asan", "programs", make("VARIANT=asan", "sim-list"), 600, build=ASAN,
+          words=seeds(crash_sim=20, cluster_sim=25)),
     Stage("spec", "suites", ["tests/spec/*.py"], 300, env=servers("release")),
     Stage("e2e", "suites", ["tests/e2e/test_*.py"], 600, env=servers("release")),
     Stage("e2e asan", "suites", ["tests/spec/*.py", "tests/e2e/test_*.py"], 900,
@@ -164,7 +172,9 @@ def programs(stage):
     if status != 0 or not paths:
         show_failure(stage.name, status, output)
         return 0, 1
-    return run_tests(stage, [(path.split("/", 2)[2], [path]) for path in paths])
+    return run_tests(stage, [(path.split("/", 2)[2],
+                              [path, *stage.words.get(os.path.basename(path), [])])
+                             for path in paths])
 
 
 def suites(stage):
