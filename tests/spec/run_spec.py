@@ -128,13 +128,15 @@ def run_minidb(paths, protocols, tally):
 class ClusterNode(wire.Tcp):
     """One node of a cluster."""
 
+    is_member = True
+
     def __init__(self, node):
         super().__init__(node.port, "minidb")
         self.node = node
 
     def patience_s(self, argv):
         """These look at the node's own replicas, which follow their leaders."""
-        local = (b"KEYS", b"SCAN", b"DBSIZE", b"RANDOMKEY")
+        local = (b"KEYS", b"SCAN", b"DBSIZE", b"RANDOMKEY", b"INFO", b"STATS", b"MEMORY", b"DEBUG")
         is_local = argv[0].upper() in local or argv[-1].upper() == b"ANY"
         return 10 if is_local else 0
 
@@ -206,7 +208,7 @@ def main():
     if options.on in ("all", "minidb"):
         run_minidb(paths, protocols, tally)
     if options.on in ("all", "cluster"):
-        run_cluster([p for p in paths if is_data(p)], protocols, tally)
+        run_cluster(paths, protocols, tally)
         print(f"{tally.skipped} rows lie behind keys of several partitions", flush=True)
     if options.on == "all" and not options.tables:
         check_coverage(everything, tally)

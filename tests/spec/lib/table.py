@@ -291,6 +291,8 @@ def applies(row, target, protocol):
     for tag in row.tags:
         if tag in ("minidb", "redis") and tag != target.kind:
             return False
+        if tag == "lone" and target.is_member:
+            return False
         if tag.startswith("redis>=") and target.kind == "redis":
             if target.version < tuple(int(part) for part in tag[7:].split(".")):
                 return False

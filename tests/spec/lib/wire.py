@@ -154,6 +154,7 @@ class Target:
     kind = "minidb"
     version = (0,)
     has_virtual_time = False
+    is_member = False      # of a cluster
 
     def patience_s(self, _argv):
         """How long a wrong reply may become right."""
