@@ -20,19 +20,16 @@
 
 enum {
     NS_PER_MS = 1000000,
-    TICK_GRID_MS = 10,     /* timers fire on a grid, so that heartbeats share frames */
-    SWEEP_MS = 50,         /* requests that waited too long are looked for this often */
-    HOLD_NS_MAX = 4000000, /* proposals wait no longer than this for our own disk */
-    BUSY_ENTRIES = 16,     /* proposed in one iteration: then COMMIT messages are left out ... */
-    BUSY_FOR_MS = 20,      /* ... for so long */
-    MARKS_FIRST = 256,     /* ring slots at the start; doubled on demand */
-    HINT_ENTRIES = 256,    /* a commit hint is written at least so often ... */
-    HINT_BYTES = 1 << 20,  /* ... or after so many bytes of a group's entries */
+    TICK_GRID_MS = 10,    /* timers fire on a grid, so that heartbeats share frames */
+    SWEEP_MS = 50,        /* requests that waited too long are looked for this often */
+    BUSY_ENTRIES = 16,    /* proposed in one iteration: then COMMIT messages are left out ... */
+    BUSY_FOR_MS = 20,     /* ... for so long */
+    MARKS_FIRST = 256,    /* ring slots at the start; doubled on demand */
+    HINT_ENTRIES = 256,   /* a commit hint is written at least so often ... */
+    HINT_BYTES = 1 << 20, /* ... or after so many bytes of a group's entries */
     OUTBOX_FRAME_BYTES = 1 << 20, /* larger outboxes leave at once */
-    KEEP_ENTRIES = 256,           /* kept in memory when everybody has them ... */
-    KEEP_BYTES = 64 << 10,        /* ... and no more bytes than that */
-    FOLLOW_ENTRIES = 2048,        /* a follower does not know who has them: should it lead ... */
-    FOLLOW_BYTES = 256 << 10,     /* ... others may lack a little */
+    KEEP_ENTRIES = 32,            /* kept in memory when everybody has them: few, so that the */
+    KEEP_BYTES = 8 << 10,         /* windows of all groups stay in the processor's cache */
     LAG_ENTRIES_MAX = 16 << 10,   /* kept for peers that are behind; beyond: a snapshot */
     LAG_BYTES_MAX = 32 << 20,     /* well over what may be in flight ... */
     LAG_BYTES_SHORT = 512 << 10,  /* ... but so much when all windows together are large */
@@ -608,26 +605,13 @@ static bool needs_hint(const struct replica *replica)
            (replica->unhinted_bytes > HINT_BYTES && commit > replica->hinted_commit);
 }
 
-/* While the AOF writes, what is proposed waits for its turn: one write, and one message a peer, for
- * all of it.  Not for long: a slow disk of ours must not hold up the followers'. */
-static bool must_hold(struct consensus *consensus)
-{
-    uint64_t began_ns = aof_writing_since_ns(consensus->shard->aof);
-    if (began_ns == 0) {
-        return false;
-    }
-    consensus->held_until_ns = began_ns + HOLD_NS_MAX;
-    return io_clock_ns(consensus->shard->io) < consensus->held_until_ns;
-}
-
 void consensus_flush(struct consensus *consensus)
 {
     look_at_clock(consensus);
-    consensus->is_holding = consensus->dirty_count > 0 && must_hold(consensus);
     uint32_t proposed = 0;
     for (uint32_t i = 0; i < consensus->dirty_count; i++) {
         struct replica *replica = consensus->replicas[consensus->dirty[i]];
-        if (!consensus->is_holding && replica_has_queued(replica)) {
+        if (replica_has_queued(replica)) {
             proposed += (uint32_t)(replica->window_last + 1 - replica->queued_first);
             flush_queued(consensus, replica);
         }
@@ -698,11 +682,7 @@ uint64_t consensus_deadline_ns(const struct consensus *consensus)
                                : consensus->next_sweep_ms;
     uint64_t deadline_ns =
         deadline_ms > UINT64_MAX / NS_PER_MS ? UINT64_MAX : deadline_ms * NS_PER_MS;
-    if (consensus->dirty_count == 0) {
-        return deadline_ns;
-    }
-    uint64_t held_until_ns = consensus->is_holding ? consensus->held_until_ns : 0;
-    return held_until_ns < deadline_ns ? held_until_ns : deadline_ns;
+    return consensus->dirty_count == 0 ? deadline_ns : 0;
 }
 
 /* ── proposing and reading ───────────────────────────────────────────────────────────────────── */
@@ -841,32 +821,17 @@ static void sweep(struct consensus *consensus)
 
 /* ── what may be forgotten ───────────────────────────────────────────────────────────────────── */
 
-/* The newest entry that every member has; the followers do not know and keep a little. */
-static uint64_t everybody_has(const struct consensus *consensus, const struct replica *replica)
+/* The newest applied entry that every member has. */
+static uint64_t everybody_has(const struct replica *replica)
 {
-    uint64_t index = replica->applied;
-    uint64_t at = 0;
-    const struct raft_config *config = raft_config(replica->raft, &at);
-    for (uint32_t i = 0; i < config->members_count && replica->role == RAFT_LEADER; i++) {
-        struct raft_peer_view view;
-        if (config->members[i].node != consensus->options.node &&
-            raft_peer(replica->raft, config->members[i].node, &view) && view.match < index) {
-            index = view.match;
-        }
-    }
-    return index;
+    uint64_t shared = raft_shared_index(replica->raft);
+    return shared < replica->applied ? shared : replica->applied;
 }
 
 /* How much of a window is kept: of what everybody has, and of what somebody lacks. */
 struct keep {
     uint64_t entries, bytes;
 };
-
-static struct keep keep_for_all(const struct replica *replica)
-{
-    return replica_is_leader(replica) ? (struct keep){ KEEP_ENTRIES, KEEP_BYTES }
-                                      : (struct keep){ FOLLOW_ENTRIES, FOLLOW_BYTES };
-}
 
 static struct keep keep_for_laggards(const struct consensus *consensus)
 {
@@ -884,9 +849,9 @@ static void count_window(struct consensus *consensus, struct replica *replica)
  * snapshot.  What is not applied always stays. */
 static uint64_t forget_until(const struct consensus *consensus, const struct replica *replica)
 {
-    struct keep all = keep_for_all(replica);
+    struct keep all = { KEEP_ENTRIES, KEEP_BYTES };
     struct keep laggards = keep_for_laggards(consensus);
-    uint64_t matched = everybody_has(consensus, replica);
+    uint64_t matched = everybody_has(replica);
     uint64_t forget = replica->window_first - 1;
     uint64_t uncommitted = raft_uncommitted_bytes(replica->raft) + replica->queued_bytes;
     uint64_t bytes = replica->window_bytes - uncommitted; /* of the committed ones behind it */

@@ -87,8 +87,6 @@ struct consensus {
     uint64_t now_ms;        /* of raft's clock: io_clock_ns in ms, refreshed per iteration */
     uint64_t *deadlines_ms; /* owned: of each replica: TICK no later than this */
     uint64_t deadline_ms;   /* a lower bound of them */
-    uint64_t held_until_ns; /* is_holding: no longer than this */
-    bool is_holding;        /* what is queued waits until the AOF's write has ended */
     uint64_t next_sweep_ms; /* of requests that waited too long */
     uint32_t leaders_count; /* replicas this node leads */
     uint64_t window_bytes;  /* of all windows, as of each replica's last apply */
@@ -140,7 +138,7 @@ void consensus_on_durable(struct consensus *consensus, uint64_t sequence);
 /* Something to do right now. */
 static inline bool consensus_has_work(const struct consensus *consensus)
 {
-    return consensus->dirty_count > 0 && !consensus->is_holding;
+    return consensus->dirty_count > 0;
 }
 uint64_t consensus_deadline_ns(const struct consensus *consensus);
 

@@ -83,6 +83,7 @@ struct node {
     uint64_t next_tick_ns;
     uint64_t started_ms;
     uint64_t memory_used, memory_peak;
+    uint32_t lingered;         /* iterations that the log's write has waited for more */
     uint64_t segment_recorded; /* newest AOF segment that the meta file names */
     char run_id[41];
     char os[128];

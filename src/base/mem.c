@@ -13,6 +13,11 @@
 #include <malloc.h>
 #else
 #include <jemalloc/jemalloc.h>
+
+/* Read by jemalloc at start.  Keys lie all over the memory, so each access is a miss of the
+ * translation cache with pages of 4 KiB.  No process of ours forks to copy them. */
+extern const char *malloc_conf;
+const char *malloc_conf = "thp:always";
 #endif
 
 NORETURN COLD static void out_of_memory(size_t size)

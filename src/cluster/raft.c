@@ -617,6 +617,21 @@ uint64_t raft_durable_index(const struct raft *raft)
     return raft->log.durable_index;
 }
 
+uint64_t raft_shared_index(const struct raft *raft)
+{
+    if (raft->role != RAFT_LEADER) {
+        return raft->shared_index;
+    }
+    uint64_t shared = raft->log.durable_index;
+    for (uint32_t i = 0; i < raft->config.config.members_count; i++) {
+        const struct raft_progress *progress = &raft->progress[i];
+        if (!raft_is_self(raft, i) && progress->match < shared) {
+            shared = progress->match;
+        }
+    }
+    return shared;
+}
+
 uint32_t raft_log_space(const struct raft *raft)
 {
     uint32_t room = raft_log_room(&raft->log);

@@ -183,6 +183,9 @@ uint64_t raft_first_index(const struct raft *raft); /* of the entries still desc
 uint64_t raft_last_index(const struct raft *raft);
 uint64_t raft_commit_index(const struct raft *raft);
 uint64_t raft_durable_index(const struct raft *raft);
+/* Every member has the entries up to here on its disk, as far as this replica knows: a follower
+ * learns it from heartbeats. */
+uint64_t raft_shared_index(const struct raft *raft);
 uint32_t raft_log_space(const struct raft *raft); /* slots left for proposals */
 uint64_t raft_uncommitted_bytes(const struct raft *raft);
 /* Term and kind of an entry in [first, last]; false when it is not described any more. */

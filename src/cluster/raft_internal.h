@@ -74,6 +74,7 @@ struct raft {
     /* Follower. */
     uint64_t verified_index;   /* our log equals this term's leader's up to here */
     uint64_t acked_index;      /* the leader was told so, durably, up to here */
+    uint64_t shared_index;     /* a leader said that all members have everything up to here */
     bool owes_ack;             /* an APPEND waits for its answer */
     uint64_t installing_index; /* a snapshot is being fetched; 0: none */
     bool is_suspect;

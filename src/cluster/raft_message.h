@@ -12,7 +12,7 @@
  *   ..._RESPONSE
  *   APPEND             entry before      its term        leader's      the leader's last index
  *   APPEND_RESPONSE    acked/refused     hint's term                   may agree up to here
- *   HEARTBEAT                                            known to fit
+ *   HEARTBEAT          all have it                       known to fit
  *   HEARTBEAT_RESPONSE
  *   COMMIT                                               known to fit
  *   SNAPSHOT           snapshot's last   its term

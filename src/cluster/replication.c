@@ -262,12 +262,14 @@ void raft_heartbeat(struct raft *raft)
 {
     ASSERT(raft->role == RAFT_LEADER);
     raft->heartbeat_deadline_ms = raft->now_ms + raft->options.heartbeat_ms;
+    uint64_t shared = raft_shared_index(raft);
     for (uint32_t i = 0; i < raft->config.config.members_count; i++) {
         if (raft_is_self(raft, i)) {
             continue;
         }
         struct raft_message *message = raft_send_peer(raft, RAFT_MESSAGE_HEARTBEAT, i);
         if (message != NULL) {
+            message->index = shared;
             message->commit = commit_known(raft, &raft->progress[i]);
             message->sent_ms = raft->now_ms;
             message->read_seq = raft->reads.seq;
@@ -514,6 +516,7 @@ static void take_commit(struct raft *raft, uint64_t commit)
 
 void raft_on_heartbeat(struct raft *raft, const struct raft_message *message)
 {
+    raft->shared_index = max_u64(raft->shared_index, message->index);
     take_commit(raft, message->commit);
     struct raft_message *reply = raft_reply(raft, RAFT_MESSAGE_HEARTBEAT_RESPONSE, message);
     if (reply != NULL) {

@@ -37,6 +37,11 @@ void io_wait(struct io *io, uint64_t deadline_ns)
     io->backend->wait(io, deadline_ns);
 }
 
+void io_yield(struct io *io)
+{
+    io->backend->yield(io);
+}
+
 bool io_next(struct io *io, struct io_event *out_event)
 {
     return io->backend->next(io, out_event);

@@ -63,6 +63,8 @@ struct io_event {
 
 /* Sleeps until an event is ready or io_clock_ns() reaches deadline_ns (0: only look). */
 void io_wait(struct io *io, uint64_t deadline_ns);
+/* Lets others who wait for this processor go first, then looks for events without sleeping. */
+void io_yield(struct io *io);
 /* The next event; false when there is none left before the next io_wait. */
 bool io_next(struct io *io, struct io_event *out_event);
 /* Makes io_wait return.  Safe from any thread and from a signal handler. */

@@ -17,6 +17,7 @@ struct io_backend {
     uint64_t (*random)(struct io *io);
     void (*machine_boot)(struct io *io, char *out);
     void (*wait)(struct io *io, uint64_t deadline_ns);
+    void (*yield)(struct io *io);
     bool (*next)(struct io *io, struct io_event *out_event);
     void (*wake)(struct io *io);
     int (*listen)(struct io *io, const char *host, uint16_t port, void *owner,

@@ -35,6 +35,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -228,6 +229,12 @@ static void epoll_wait_events(struct io *io, uint64_t deadline_ns)
     if (epoll->files_done == NULL) {
         epoll->files_done = io_workers_take(epoll->workers);
     }
+}
+
+static void epoll_yield(struct io *io)
+{
+    (void)sched_yield(); /* at once where nobody waits */
+    epoll_wait_events(io, 0);
 }
 
 static void epoll_sleep(struct epoll_io *epoll, uint64_t deadline_ns)
@@ -726,6 +733,7 @@ static const struct io_backend epoll_backend = {
     .random = epoll_random,
     .machine_boot = epoll_machine_boot,
     .wait = epoll_wait_events,
+    .yield = epoll_yield,
     .next = epoll_next,
     .wake = epoll_wake,
     .listen = epoll_listen,

@@ -539,6 +539,11 @@ static void sim_wait(struct io *base, uint64_t deadline_ns)
     }
 }
 
+static void sim_yield(struct io *base)
+{
+    sim_wait(base, 0);
+}
+
 static bool sim_next(struct io *base, struct io_event *out_event)
 {
     struct sim_io *io = sim_io_from(base);
@@ -610,6 +615,7 @@ const struct io_backend sim_backend = {
     .machine_boot = sim_machine_boot,
     .random = sim_random,
     .wait = sim_wait,
+    .yield = sim_yield,
     .next = sim_next,
     .wake = sim_wake,
     .listen = sim_listen,

@@ -644,9 +644,9 @@ bool aof_durable_peek(const struct aof *aof, struct aof_peek *peek, struct aof_r
 
 /* ── state ───────────────────────────────────────────────────────────────────────────────────── */
 
-uint64_t aof_writing_since_ns(const struct aof *aof)
+uint64_t aof_ready_bytes(const struct aof *aof)
 {
-    return aof->flight == FLIGHT_WRITING ? aof->write_began_ns : 0;
+    return aof->flight == FLIGHT_NONE ? aof->batches[aof->filling].bytes.size : 0;
 }
 
 bool aof_is_full(const struct aof *aof)

@@ -111,8 +111,8 @@ struct aof_peek {
 };
 bool aof_durable_peek(const struct aof *aof, struct aof_peek *peek, struct aof_record *out_record);
 
-/* When the write in flight began (io_clock_ns); 0: none is. */
-uint64_t aof_writing_since_ns(const struct aof *aof);
+/* Bytes that the next aof_flush could begin to write; 0: none, or a write is in flight. */
+uint64_t aof_ready_bytes(const struct aof *aof);
 /* True while new writes must be refused because the disk is full. */
 bool aof_is_full(const struct aof *aof);
 /* 0, or the -errno after which the process must end. */

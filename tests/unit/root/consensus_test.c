@@ -250,7 +250,7 @@ static void write_when_leading(struct machine *host)
  * higher indexes than those of its new term. */
 TEST(a_leader_again_with_old_writes_waiting)
 {
-    struct world *world = world_new(3, 5);
+    struct world *world = world_new(3, /* in which host 0 is elected again: */ 6);
     uint32_t fresh = UINT32_MAX;
     world->request_timeout_ms = 60000;
     world_start(world);
@@ -263,7 +263,7 @@ TEST(a_leader_again_with_old_writes_waiting)
         (void)ask_write(host, 0);
     }
     world_run(world, 100);
-    /* Nobody else has this entry: only host 0 can be elected from now on. */
+    /* Nobody else has this entry: host 0 votes for nobody but itself from now on. */
     const uint64_t term = replica_at(host, 0)->term + 100;
     append_from_host_1(host, &term, 1, 0);
     CHECK_EQ(replica_at(host, 0)->window_last, replica_at(host, 0)->applied + 1);
