@@ -325,6 +325,7 @@ static void become_leader(struct raft *raft)
         progress_init(&raft->progress[i], raft->log.last_index + 1);
     }
     raft_reads_restart(raft);
+    raft->term_begins_index = raft->log.last_index + 1;
     raft_append_own(raft, NULL); /* Raft §8: a no-op, so that something of this term can commit */
     raft_heartbeat(raft);
 }

@@ -82,6 +82,7 @@ struct raft {
 
     /* Leader. */
     uint64_t led_since_ms;
+    uint64_t term_begins_index; /* of our no-op: it and all behind it are of our term */
     uint64_t heartbeat_deadline_ms;
     uint64_t transfer_target; /* 0: none */
     uint64_t transfer_deadline_ms;

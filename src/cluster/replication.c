@@ -99,7 +99,8 @@ enum raft_result raft_change_config(struct raft *raft, const struct raft_config 
 
 bool raft_has_committed_in_term(const struct raft *raft)
 {
-    return raft_log_matches(&raft->log, raft->commit_index, raft->term);
+    ASSERT(raft->role == RAFT_LEADER);
+    return raft->commit_index >= raft->term_begins_index;
 }
 
 void raft_commit_to(struct raft *raft, uint64_t index)
@@ -141,7 +142,7 @@ void raft_advance_commit(struct raft *raft)
     }
     uint64_t reached = quorum_reached(&raft->config.config, values);
     if (reached > raft->commit_index &&
-        (raft_log_matches(&raft->log, reached, raft->term) || MUTANT(MUT_COMMIT_OLD_TERM))) {
+        (reached >= raft->term_begins_index || MUTANT(MUT_COMMIT_OLD_TERM))) {
         raft_commit_to(raft, reached);
     }
     leave_joint(raft);
