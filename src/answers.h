@@ -5,11 +5,7 @@
  * on, or be one part of a command whose keys lie in several partitions.  What runs the request does
  * not care: it opens the answer with answer_begin, writes one value, and closes it.
  *
- * A gather collects the parts of a split command: integers are added up (DEL, EXISTS), arrays are
- * put together again in the order of the keys (MGET), else all parts must agree (MSET: OK).  One
- * error is the answer of the whole.
- *
- * Read next: shard.h, forward.h.
+ * Read next: gather.h (parts), shard.h, forward.h.
  */
 #pragma once
 
@@ -69,17 +65,3 @@ void answer_replay(struct answers *answers, const struct asker *asker,
                    const struct command *command, struct slice resp, uint64_t version);
 /* The asker gets no answer: the node ends.  Frees what only the answer would have freed. */
 void answer_drop(const struct asker *asker);
-
-/* ── split commands ──────────────────────────────────────────────────────────────────────────── */
-
-/* A gather lives until its last part is answered or dropped.  An error outranks the other parts'
- * answers; of several, UNKNOWN outranks the others.  When some parts of a write succeeded and
- * others did not, that is UNKNOWN too.  The asker is no part of another gather. */
-
-/* The answer to a command in `parts` parts.  `order`: for commands that answer an array with an
- * element a key: order[i] is the place, in the client's command, of the i-th key in the order of
- * the parts (owned by the gather from now on; mem_alloc'd); NULL for all others. */
-struct gather *gather_new(const struct asker *asker, const struct command *command, uint32_t parts,
-                          uint32_t *order, uint32_t keys);
-/* Part `part` holds `keys` keys.  Call for each part, in order, before any is answered. */
-struct asker gather_part(struct gather *gather, uint32_t part, uint32_t keys);

@@ -90,6 +90,9 @@ struct forward_stats forward_stats(const struct forward *forward);
 /* The answer of a request that came over `link`: a reply in RESP3. */
 void forward_answer(struct forward *forward, uint64_t link, uint64_t request, struct slice resp,
                     uint64_t version);
+/* So many bytes of answers that may be as large as the data are taken for the link; always less
+ * than FORWARD_ANSWERS_BYTES_MAX, so that the answers of others pass. */
+size_t forward_answer_room(const struct forward *forward, uint64_t link);
 /* Surely not done: we do not lead the group in that term. */
 void forward_refuse(struct forward *forward, uint64_t link, uint64_t request);
 

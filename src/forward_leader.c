@@ -149,6 +149,14 @@ void forward_answer(struct forward *forward, uint64_t link, uint64_t request, st
     answer_put(forward, asking, &answer);
 }
 
+size_t forward_answer_room(const struct forward *forward, uint64_t link)
+{
+    enum { BULKY_BYTES_MAX = FORWARD_ANSWERS_BYTES_MAX - REPLY_VALUES_BYTES_MAX };
+    const struct asking_link *asking = link_find(forward, link);
+    uint64_t bytes = asking == NULL ? 0 : asking->bytes;
+    return bytes < BULKY_BYTES_MAX ? BULKY_BYTES_MAX - bytes : 0;
+}
+
 void forward_refuse(struct forward *forward, uint64_t link, uint64_t request)
 {
     bool is_running = request == forward->running_id && link == forward->running_link;

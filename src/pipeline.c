@@ -328,7 +328,8 @@ void pipeline_read_now(struct pipeline *pipeline, struct staged *staged)
 {
     struct shard *shard = pipeline->shard;
     const struct command *command = staged->command;
-    staged->is_metered = meter_times_alone(shard->meter, command);
+    bool is_part = staged->place.is_known && (command->flags & COMMAND_KEYSPACE) != 0;
+    staged->is_metered = meter_times_alone(shard->meter, command) && !is_part;
     uint64_t start_ns = staged->is_metered ? io_clock_ns(shard->io) : 0;
     struct reply *reply = pipeline_answer_begin(pipeline, staged);
     shard_run_read(shard, command, staged->argc, staged->argv, staged->place, reply);

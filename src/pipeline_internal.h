@@ -3,6 +3,7 @@
  *
  *   pipeline.c         reading, dispatch, the ways on a lone node, holding back, waiting
  *   pipeline_route.c   the ways on a member of a cluster: here, or to the group's leader
+ *   pipeline_keyspace.c  KEYS, SCAN, DBSIZE, RANDOMKEY there: a part for each partition
  *   pipeline_slots.c   what cluster-aware clients are told: MOVED, CROSSSLOT, CLUSTERDOWN
  */
 #pragma once
@@ -66,10 +67,28 @@ extern const char route_crossslot[];
 /* A prepared read, and a write that is not prepared yet, on a member of a cluster. */
 void route_read(struct pipeline *pipeline, struct staged *staged);
 void route_write(struct pipeline *pipeline, struct staged *staged);
+/* A request for one partition, or a part of one. */
+struct routed {
+    struct staged staged; /* with an asker */
+    uint32_t partition;
+    bool is_write;
+    bool follows_writes;
+    bool is_partial;
+    struct request_origin origin;
+};
+/* Gives the answer a place; the partition is still to be set. */
+struct routed routed_of(struct staged *staged, bool is_write);
+/* Here, or to the partition's leader. */
+void route_one(struct pipeline *pipeline, struct routed *routed);
 /* The level at which a client's read is to be answered. */
 enum consistency pipeline_level(const struct pipeline *pipeline, const struct staged *staged);
 /* The number under which a client's requests are remembered: never that of a node. */
 uint64_t pipeline_session(struct slice client);
+
+/* ── pipeline_keyspace.c ─────────────────────────────────────────────────────────────────────── */
+
+/* `shown`: of each partition, whether it is looked at; NULL: all are. */
+void route_keyspace(struct pipeline *pipeline, struct staged *staged, const bool *shown);
 
 /* ── pipeline_slots.c ────────────────────────────────────────────────────────────────────────── */
 

@@ -5,7 +5,8 @@
  *   one partition     run_here, or forward_send
  *   several           a part for each (MGET, EXISTS, DEL, MSET ...), gathered again: each part is
  *                     atomic, the whole is not; commands that cannot be split get CROSSSLOT
- *   ANY reads, KEYS   this node's own replicas, whatever they have applied
+ *   ANY reads         this node's own replicas, whatever they have applied
+ *   KEYS, SCAN ...    a part for each partition (pipeline_keyspace.c)
  *
  * A read runs at once under the leader's lease; without one it waits for a confirmed read point
  * (consensus_read).  It also waits for the writes its connection sent before it.
@@ -19,21 +20,12 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "gather.h"
 #include "node.h"
 
 const char route_crossslot[] = "CROSSSLOT Keys in request don't hash to the same slot";
 
 static const uint64_t SESSION_BIT = 1ull << 63; /* tells clients' numbers from nodes' */
-
-/* A request for one partition, or a part of one. */
-struct routed {
-    struct staged staged; /* with an asker */
-    uint32_t partition;
-    bool is_write;
-    bool follows_writes;
-    bool is_partial;
-    struct request_origin origin;
-};
 
 uint64_t pipeline_session(struct slice client)
 {
@@ -157,7 +149,7 @@ static bool leads(const struct pipeline *pipeline, const struct replica *replica
            !(follows_others && forward_holds(pipeline->node->forward, replica->group));
 }
 
-static void route_one(struct pipeline *pipeline, struct routed *routed)
+void route_one(struct pipeline *pipeline, struct routed *routed)
 {
     struct replica *replica = consensus_replica(pipeline->shard->consensus, routed->partition);
     if (leads(pipeline, replica, routed->follows_writes)) {
@@ -167,7 +159,7 @@ static void route_one(struct pipeline *pipeline, struct routed *routed)
     }
 }
 
-static struct routed routed_of(struct staged *staged, bool is_write)
+struct routed routed_of(struct staged *staged, bool is_write)
 {
     bool has_earlier = conn_owed(staged->conn) > 0; /* before this one has a place of its own */
     (void)pipeline_asker(staged);
@@ -253,8 +245,11 @@ void route_read(struct pipeline *pipeline, struct staged *staged)
 {
     const struct command *command = staged->command;
     uint32_t first = 0, last = 0, step = 0;
-    bool is_local = (command->flags & COMMAND_KEYSPACE) != 0 ||
-                    !command_keys(command, staged->argc, &first, &last, &step) ||
+    if ((command->flags & COMMAND_KEYSPACE) != 0) {
+        route_keyspace(pipeline, staged, /* shown= */ NULL);
+        return;
+    }
+    bool is_local = !command_keys(command, staged->argc, &first, &last, &step) ||
                     pipeline_level(pipeline, staged) == CONSISTENCY_ANY || MUTANT(MUT_READ_LOCAL);
     if (is_local) {
         pipeline_read_now(pipeline, staged);
@@ -347,6 +342,9 @@ void pipeline_run_remote(struct pipeline *pipeline, const struct remote_request 
         .follows_writes = request->follows_writes,
         .origin = request->origin,
     };
+    if ((request->command->flags & COMMAND_KEYSPACE) != 0) {
+        routed.staged.place = (struct key_place){ .is_known = true, .partition = request->group };
+    }
     pipeline->commands_processed++;
     if (!keys_belong(shard, request)) {
         pipeline_answer_error(pipeline, &routed.staged, route_crossslot);

@@ -17,9 +17,9 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
-#include "base/prng.h"
+#include "base/text.h"
+#include "command/command_table.h"
 #include "consensus.h"
-#include "io/io.h"
 #include "node.h"
 
 static bool refuse(struct pipeline *pipeline, struct staged *staged, const char *message)
@@ -87,29 +87,31 @@ static bool is_shown_here(const struct pipeline *pipeline, const struct replica 
     return replica_is_leader(replica) || leader == NULL || leader->slot_port == 0;
 }
 
-static void run_over_led(struct pipeline *pipeline, struct staged *staged)
+static void route_over_shown(struct pipeline *pipeline, struct staged *staged)
 {
-    struct shard *shard = pipeline->shard;
+    const struct shard *shard = pipeline->shard;
     bool shown[PARTITIONS_MAX];
     for (uint32_t i = 0; i < shard->keyspace.count; i++) {
         shown[i] = is_shown_here(pipeline, consensus_replica(shard->consensus, i));
     }
-    struct command_ctx ctx = {
-        .command = staged->command,
-        .argv = staged->argv,
-        .argc = staged->argc,
-        .reply = pipeline_answer_begin(pipeline, staged),
-        .keyspace = &shard->keyspace,
-        .shown = shown,
-        .now_ms = shard->now_ms,
-        .seed = prng_next(&shard->prng),
-        .stats = &shard->delta,
-    };
-    uint64_t start_ns = io_clock_ns(shard->io);
-    staged->command->run(&ctx);
-    pipeline_answer_end(pipeline, staged, ctx.reply);
-    meter_one(shard->meter, staged->command, staged->argv, staged->argc, staged->conn,
-              shard->now_ms, io_clock_ns(shard->io) - start_ns);
+    route_keyspace(pipeline, staged, shown);
+}
+
+/* The slot whose keys CLUSTER COUNTKEYSINSLOT or GETKEYSINSLOT wants to see; -1: something else, or
+ * no slot. */
+static int32_t slot_to_look_at(const struct staged *staged)
+{
+    int64_t slot = -1;
+    if (staged->command->id != COMMAND_ID_cluster || staged->argc < 3) {
+        return -1;
+    }
+    const struct subcommand *sub = command_subcommand_lookup(staged->command, staged->argv[1]);
+    bool looks_at_slot = sub != NULL && (sub->run == cluster_countkeysinslot_command ||
+                                         sub->run == cluster_getkeysinslot_command);
+    if (!looks_at_slot || !text_to_i64(staged->argv[2], &slot)) {
+        return -1;
+    }
+    return slot >= 0 && slot < SLOTS_COUNT ? (int32_t)slot : -1;
 }
 
 bool slots_admit(struct pipeline *pipeline, struct staged *staged)
@@ -120,15 +122,13 @@ bool slots_admit(struct pipeline *pipeline, struct staged *staged)
     uint32_t kind = staged->command->flags & (COMMAND_KEYSPACE | COMMAND_WRITE);
     if (kind == COMMAND_KEYSPACE && pipeline->shard->consensus != NULL &&
         staged->command->prepare == NULL) {
-        run_over_led(pipeline, staged);
+        route_over_shown(pipeline, staged);
         return false;
     }
-    if (!command_keys(staged->command, staged->argc, &first, &last, &step)) {
-        return true;
-    }
-    int32_t slot = slot_of_keys(staged, first, last, step);
+    bool has_keys = command_keys(staged->command, staged->argc, &first, &last, &step);
+    int32_t slot = has_keys ? slot_of_keys(staged, first, last, step) : slot_to_look_at(staged);
     if (slot < 0) {
-        return refuse(pipeline, staged, route_crossslot);
+        return has_keys ? refuse(pipeline, staged, route_crossslot) : true;
     }
     return pipeline->shard->consensus == NULL || is_served_here(pipeline, staged, (uint32_t)slot);
 }

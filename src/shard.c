@@ -10,6 +10,7 @@
 #include "base/varint.h"
 #include "consensus.h"
 #include "forward.h"
+#include "gather.h"
 #include "io/io.h"
 #include "storage/snapshot.h"
 
@@ -474,10 +475,14 @@ uint64_t shard_key_time_ms(const struct shard *shard, struct slice key)
 static uint64_t read_time_ms(const struct shard *shard, const struct command *command,
                              uint32_t argc, const struct slice *argv, struct key_place place)
 {
-    if (LIKELY(shard->consensus == NULL) || command->first_key != 1 || argc < 2) {
+    if (LIKELY(shard->consensus == NULL)) {
         return shard->now_ms;
     }
-    return place.is_known ? time_ms(shard, place.partition) : shard_key_time_ms(shard, argv[1]);
+    if (place.is_known) {
+        return time_ms(shard, place.partition);
+    }
+    bool has_key = command->first_key == 1 && argc > 1;
+    return has_key ? shard_key_time_ms(shard, argv[1]) : shard->now_ms;
 }
 
 void shard_run_read(struct shard *shard, const struct command *command, uint32_t argc,
@@ -489,6 +494,8 @@ void shard_run_read(struct shard *shard, const struct command *command, uint32_t
         .argc = argc,
         .reply = reply,
         .keyspace = &shard->keyspace,
+        .is_part = place.is_known && (command->flags & COMMAND_KEYSPACE) != 0,
+        .partition = place.partition,
         .now_ms = read_time_ms(shard, command, argc, argv, place),
         .seed = prng_next(&shard->prng),
         .first_key_hash = place.hash,

@@ -188,7 +188,8 @@ void shard_read_later(struct shard *shard, struct late_request *late);
 uint64_t shard_key_time_ms(const struct shard *shard, struct slice key);
 /* Member: runs it when everything this leader has logged in the group has been applied. */
 void shard_read_behind(struct shard *shard, struct replica *replica, struct late_request *late);
-/* Where a request's first key lies, when somebody already knows. */
+/* Where a request's first key lies, when somebody already knows.  Of a part of a COMMAND_KEYSPACE:
+ * which partition it is about. */
 struct key_place {
     bool is_known;
     uint32_t partition;

@@ -271,14 +271,20 @@ static bool apply_other(struct shard *shard, const struct entry *entry)
 
 /* ── who waits ───────────────────────────────────────────────────────────────────────────────── */
 
-static void answer_read(struct shard *shard, struct late_request *late)
+/* `replica`: which the read waited for; NULL: a lone node. */
+static void answer_read(struct shard *shard, const struct replica *replica,
+                        struct late_request *late)
 {
     struct reply *reply = answer_begin(&shard->answers, &late->asker);
     uint64_t start_ns = io_clock_ns(shard->io);
-    shard_run_read(shard, late->command, late->argc, late->argv, (struct key_place){ 0 }, reply);
+    bool is_part = replica != NULL && (late->command->flags & COMMAND_KEYSPACE) != 0;
+    struct key_place place = { .is_known = is_part, .partition = is_part ? replica->group : 0 };
+    shard_run_read(shard, late->command, late->argc, late->argv, place, reply);
     struct conn *conn = late->asker.kind == ASKER_CLIENT ? late->asker.client.conn : NULL;
-    meter_one(shard->meter, late->command, late->argv, late->argc, conn, shard->now_ms,
-              io_clock_ns(shard->io) - start_ns);
+    if (!is_part) {
+        meter_one(shard->meter, late->command, late->argv, late->argc, conn, shard->now_ms,
+                  io_clock_ns(shard->io) - start_ns);
+    }
     answer_end(&shard->answers, &late->asker, late->command);
     late_request_free(late);
 }
@@ -302,7 +308,7 @@ static void answer_waiting(struct shard *shard, uint64_t sequence)
             answer_effects(shard, &pending);
         } else {
             ASSERT(pending.kind == PENDING_READ);
-            answer_read(shard, pending.read);
+            answer_read(shard, /* replica= */ NULL, pending.read);
         }
     }
 }
@@ -323,7 +329,7 @@ static void settle(struct shard *shard, struct replica *replica, uint64_t index,
         }
         queue->head++;
         if (is_read) {
-            answer_read(shard, pending.read);
+            answer_read(shard, replica, pending.read);
         } else {
             mem_free(pending.typed);
             answer_error(&shard->answers, &pending.asker, pending.command, consensus_not_done);
@@ -346,7 +352,7 @@ static void run_waiting_reads(struct shard *shard, struct replica *replica)
            is_behind_its_writes(replica, front)) {
         struct late_request *late = front->read;
         replica->reads.head++;
-        answer_read(shard, late);
+        answer_read(shard, replica, late);
     }
 }
 

@@ -11,7 +11,7 @@ $(ROOT_TESTS): $(B)/tests/root/%: tests/unit/root/%.c tests/unit/test.h $(root) 
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -Isrc -Itests/unit -MMD -MP $< $(root) $(cli_pure) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
 # These bring all else with them, made up.
-$(B)/tests/root/answers_test: root := $(patsubst %,$(B)/src/%.o,answers pending meter)
+$(B)/tests/root/answers_test: root := $(patsubst %,$(B)/src/%.o,answers gather pending meter)
 $(B)/tests/root/forward_test: root := $(patsubst %,$(B)/src/%.o,forward forward_leader forward_wire log)
 
 # TESTS_SKIP="a b": without tests/unit/*/a_test and b_test.

@@ -3,11 +3,12 @@
  *
  *   KEYS SCAN RANDOMKEY DBSIZE FLUSHALL FLUSHDB
  *
- * A SCAN cursor is a place in the order (partition, hash): 12 bits of partition above 40 bits of
- * hash.  It stays below 2^53, so clients that keep numbers as doubles keep it exactly; it needs no
- * state here; and it means the same on every replica.
+ * On a lone node each runs once, over everything.  In a cluster it runs as parts, one a partition,
+ * where that partition is led (pipeline_keyspace.c); the answers are put together by gather.c.  A
+ * part answers what the command would answer if there were no other partitions, but for
+ * RANDOMKEY's, which says among how many keys it has chosen: [keys, key].
  *
- * Read next: storage/kv_store.h ("walking in hash order").
+ * Read next: scan_request.h (cursors), storage/kv_store.h ("walking in hash order").
  */
 #include "base/assert.h"
 #include "base/mem.h"
@@ -15,15 +16,12 @@
 #include "base/text.h"
 #include "command/args.h"
 #include "command/command_table.h"
+#include "command/scan_request.h"
 
 enum {
-    WALK_STEP = 1024,        /* entries taken from a partition at once */
-    SCAN_COUNT_DEFAULT = 10, /* Redis's */
-    CURSOR_PARTITION_SHIFT = KV_POSITION_BITS,
-    POSITION_SHIFT = 64 - KV_POSITION_BITS,
+    WALK_STEP = 1024,    /* entries taken from a partition at once */
+    KEY_FRAME_BYTES = 8, /* around a key in a reply, about */
 };
-
-_Static_assert((uint64_t)PARTITIONS_MAX << KV_POSITION_BITS <= 1ull << 53, "cursors fit a double");
 
 /* A walk over the keyspace that keeps the entries wanted.  Nothing changes meanwhile, so entries
  * stay valid until the reply is written. */
@@ -31,25 +29,35 @@ struct walk {
     struct command_ctx *ctx;
     struct slice pattern;
     bool has_pattern;
-    bool is_type_unknown; /* SCAN ... TYPE something no value can be */
-    uint32_t partition;   /* the next place to look at */
+    bool has_no_type;   /* SCAN ... TYPE something no value can be */
+    uint32_t partition; /* the next place to look at */
     uint64_t position;
     const struct kv_entry **found; /* owned */
     uint32_t found_count, found_capacity;
+    size_t found_bytes;
 };
 
-/* A cluster-aware client asks every node, and each shows what it leads. */
-static bool is_shown(const struct command_ctx *ctx, uint32_t partition)
+/* The partitions that are looked at: [begin, end). */
+static uint32_t range_begin(const struct command_ctx *ctx)
 {
-    return ctx->shown == NULL || ctx->shown[partition];
+    return ctx->is_part ? ctx->partition : 0;
 }
 
-/* Keys of the partitions that are looked at. */
-static uint64_t shown_keys(const struct command_ctx *ctx)
+static uint32_t range_end(const struct command_ctx *ctx)
+{
+    return ctx->is_part ? ctx->partition + 1 : ctx->keyspace->count;
+}
+
+static uint64_t keys_in(const struct command_ctx *ctx, uint32_t partition)
+{
+    return kv_stats(ctx->keyspace->partitions[partition])->keys;
+}
+
+static uint64_t keys_in_range(const struct command_ctx *ctx)
 {
     uint64_t keys = 0;
-    for (uint32_t i = 0; i < ctx->keyspace->count; i++) {
-        keys += is_shown(ctx, i) ? kv_stats(ctx->keyspace->partitions[i])->keys : 0;
+    for (uint32_t i = range_begin(ctx); i < range_end(ctx); i++) {
+        keys += keys_in(ctx, i);
     }
     return keys;
 }
@@ -60,7 +68,7 @@ static bool walk_wants(const struct walk *walk, const struct kv_entry *entry)
     if (expire_ms != KV_NO_EXPIRY && expire_ms <= walk->ctx->now_ms) {
         return false;
     }
-    if (walk->is_type_unknown) {
+    if (walk->has_no_type) {
         return false;
     }
     return !walk->has_pattern || text_glob(walk->pattern, kv_entry_key(entry), false);
@@ -73,20 +81,17 @@ static void walk_keep(struct walk *walk, const struct kv_entry *entry)
         walk->found = mem_realloc(walk->found, walk->found_capacity * sizeof(walk->found[0]));
     }
     walk->found[walk->found_count++] = entry;
+    walk->found_bytes += kv_entry_key(entry).size + KEY_FRAME_BYTES;
 }
 
-/* Looks at about `count` more entries. */
+/* Looks at about `count` more entries, unless the reply becomes too large. */
 static void walk_on(struct walk *walk, uint64_t count)
 {
     const struct keyspace *keyspace = walk->ctx->keyspace;
     const struct kv_entry *batch[WALK_STEP + KV_SCAN_SLACK];
+    uint32_t end = range_end(walk->ctx);
     uint64_t seen = 0;
-    while (walk->partition < keyspace->count && seen < count) {
-        if (!is_shown(walk->ctx, walk->partition)) {
-            walk->partition++;
-            walk->position = 0;
-            continue;
-        }
+    while (walk->partition < end && seen < count && walk->found_bytes <= REPLY_VALUES_BYTES_MAX) {
         uint32_t step = count - seen < WALK_STEP ? (uint32_t)(count - seen) : WALK_STEP;
         uint32_t got = kv_scan(keyspace->partitions[walk->partition], &walk->position, step, batch,
                                ARRAY_COUNT(batch));
@@ -100,11 +105,23 @@ static void walk_on(struct walk *walk, uint64_t count)
     }
 }
 
-static void walk_reply(struct walk *walk)
+/* `cursor`: SCAN's, else NULL. */
+static void walk_reply(struct walk *walk, const uint64_t *cursor)
 {
-    reply_array(walk->ctx->reply, walk->found_count);
+    struct reply *reply = walk->ctx->reply;
+    if (walk->found_bytes > REPLY_VALUES_BYTES_MAX) {
+        reply_error(reply, keyspace_too_large);
+        mem_free(walk->found);
+        return;
+    }
+    if (cursor != NULL) {
+        char text[TEXT_I64_BYTES_MAX];
+        reply_array(reply, 2);
+        reply_bulk(reply, slice_make(text, text_from_u64(*cursor, text)));
+    }
+    reply_array(reply, walk->found_count);
     for (uint32_t i = 0; i < walk->found_count; i++) {
-        reply_bulk(walk->ctx->reply, kv_entry_key(walk->found[i]));
+        reply_bulk(reply, kv_entry_key(walk->found[i]));
     }
     mem_free(walk->found);
 }
@@ -112,110 +129,90 @@ static void walk_reply(struct walk *walk)
 void keys_command(struct command_ctx *ctx)
 {
     struct slice pattern = ctx->argv[1];
-    bool is_all = pattern.size == 1 && pattern.data[0] == '*';
-    struct walk walk = { .ctx = ctx, .pattern = pattern, .has_pattern = !is_all };
+    struct walk walk = {
+        .ctx = ctx,
+        .pattern = pattern,
+        .has_pattern = !slice_equal(pattern, slice_from("*")),
+        .partition = range_begin(ctx),
+    };
     walk_on(&walk, UINT64_MAX);
-    walk_reply(&walk);
-}
-
-/* ── SCAN ────────────────────────────────────────────────────────────────────────────────────── */
-
-/* Any number is a cursor; those that were never given out are beyond the end or somewhere. */
-static bool scan_cursor(struct walk *walk)
-{
-    uint64_t cursor = 0;
-    if (!text_to_u64(walk->ctx->argv[1], &cursor)) {
-        reply_error(walk->ctx->reply, "ERR invalid cursor");
-        return false;
-    }
-    uint64_t partition = cursor >> CURSOR_PARTITION_SHIFT;
-    walk->partition = partition < PARTITIONS_MAX ? (uint32_t)partition : PARTITIONS_MAX;
-    walk->position = cursor << POSITION_SHIFT;
-    return true;
-}
-
-static bool scan_options(struct walk *walk, int64_t *out_count)
-{
-    struct command_ctx *ctx = walk->ctx;
-    for (uint32_t i = 2; i < ctx->argc; i += 2) {
-        bool is_complete = i + 1 < ctx->argc;
-        if (is_complete && args_is(ctx, i, "count")) {
-            if (!args_i64(ctx, i + 1, out_count)) {
-                return false;
-            }
-            is_complete = *out_count >= 1;
-        } else if (is_complete && args_is(ctx, i, "match")) {
-            walk->pattern = ctx->argv[i + 1];
-            walk->has_pattern = walk->pattern.size != 1 || walk->pattern.data[0] != '*';
-        } else if (is_complete && args_is(ctx, i, "type")) {
-            walk->is_type_unknown = !args_is(ctx, i + 1, "string");
-        } else {
-            is_complete = false;
-        }
-        if (!is_complete) {
-            (void)args_syntax_error(ctx);
-            return false;
-        }
-    }
-    return true;
+    walk_reply(&walk, NULL);
 }
 
 void scan_command(struct command_ctx *ctx)
 {
-    struct walk walk = { .ctx = ctx };
-    int64_t count = SCAN_COUNT_DEFAULT;
-    if (!scan_cursor(&walk) || !scan_options(&walk, &count)) {
+    struct scan_request request;
+    const char *wrong = scan_request_read(ctx->argc, ctx->argv, &request);
+    if (wrong != NULL) {
+        reply_error(ctx->reply, wrong);
         return;
     }
-    walk_on(&walk, (uint64_t)count);
-    uint64_t cursor = 0;
-    if (walk.partition < ctx->keyspace->count) {
-        ASSERT(walk.position << KV_POSITION_BITS == 0);
-        cursor = ((uint64_t)walk.partition << CURSOR_PARTITION_SHIFT) +
-                 (walk.position >> POSITION_SHIFT);
+    struct walk walk = {
+        .ctx = ctx,
+        .pattern = request.pattern,
+        .has_pattern = request.has_pattern,
+        .has_no_type = request.has_no_type,
+        .partition = scan_cursor_partition(request.cursor),
+        .position = scan_cursor_position(request.cursor),
+    };
+    if (walk.partition < range_begin(ctx)) {
+        walk.partition = range_begin(ctx);
+        walk.position = 0;
     }
-    char text[TEXT_I64_BYTES_MAX];
-    size_t size = text_from_u64(cursor, text);
-    reply_array(ctx->reply, 2);
-    reply_bulk(ctx->reply, (struct slice){ text, size });
-    walk_reply(&walk);
+    walk_on(&walk, request.count);
+    bool is_over = walk.partition >= range_end(ctx);
+    uint64_t cursor = is_over ? 0 : scan_cursor_make(walk.partition, walk.position);
+    walk_reply(&walk, &cursor);
 }
 
 /* ── the others ──────────────────────────────────────────────────────────────────────────────── */
 
-/* A partition by its share of the keys, then the next key from a random point of its order. */
-void randomkey_command(struct command_ctx *ctx)
+/* A partition by its share of the keys. */
+static uint32_t random_partition(const struct command_ctx *ctx, uint64_t skip)
 {
-    const struct keyspace *keyspace = ctx->keyspace;
-    uint64_t total = shown_keys(ctx);
+    uint32_t at = range_begin(ctx);
+    while (skip >= keys_in(ctx, at)) {
+        skip -= keys_in(ctx, at++);
+        ASSERT(at < range_end(ctx));
+    }
+    return at;
+}
+
+/* The next key from a random point of a partition's order. */
+static const struct kv_entry *random_entry(const struct command_ctx *ctx, uint64_t total)
+{
     struct prng prng;
     prng_init(&prng, ctx->seed);
-    uint64_t skip = total == 0 ? 0 : prng_below(&prng, total);
-    uint32_t start = 0;
-    for (; total > 0; start++) {
-        uint64_t keys = is_shown(ctx, start) ? kv_stats(keyspace->partitions[start])->keys : 0;
-        if (skip < keys) {
-            break;
-        }
-        skip -= keys;
-    }
+    uint32_t begin = range_begin(ctx);
+    uint32_t count = range_end(ctx) - begin;
+    uint32_t start = total == 0 ? 0 : random_partition(ctx, prng_below(&prng, total)) - begin;
+    const struct kv_entry *entry = NULL;
     /* What was counted may have expired: then the next partition that has a key answers. */
-    for (uint32_t i = 0; total > 0 && i < keyspace->count; i++) {
-        uint32_t at = (start + i) % keyspace->count;
-        uint64_t from = prng_next(&prng);
-        const struct kv_entry *entry =
-            is_shown(ctx, at) ? kv_successor(keyspace->partitions[at], from, ctx->now_ms) : NULL;
-        if (entry != NULL) {
-            reply_bulk(ctx->reply, kv_entry_key(entry));
-            return;
-        }
+    for (uint32_t i = 0; total > 0 && i < count && entry == NULL; i++) {
+        uint32_t at = begin + (start + i) % count;
+        entry = kv_successor(ctx->keyspace->partitions[at], prng_next(&prng), ctx->now_ms);
     }
-    reply_null(ctx->reply);
+    return entry;
+}
+
+void randomkey_command(struct command_ctx *ctx)
+{
+    uint64_t total = keys_in_range(ctx);
+    const struct kv_entry *entry = random_entry(ctx, total);
+    if (ctx->is_part) {
+        reply_array(ctx->reply, 2);
+        reply_integer(ctx->reply, (int64_t)total);
+    }
+    if (entry == NULL) {
+        reply_null(ctx->reply);
+    } else {
+        reply_bulk(ctx->reply, kv_entry_key(entry));
+    }
 }
 
 void dbsize_command(struct command_ctx *ctx)
 {
-    reply_integer(ctx->reply, (int64_t)shown_keys(ctx));
+    reply_integer(ctx->reply, (int64_t)keys_in_range(ctx));
 }
 
 /* ASYNC and SYNC are the same here: clearing is always instant and freed in the background. */

@@ -136,7 +136,8 @@ struct command_ctx {
     uint32_t argc;
     struct reply *reply;
     struct keyspace *keyspace;
-    const bool *shown; /* keyspace->count of them: the partitions to look at; NULL: all */
+    bool is_part; /* of KEYS, SCAN, DBSIZE, RANDOMKEY in a cluster: this partition alone */
+    uint32_t partition;
     enum consistency consistency; /* of the request; GET's prepare reads its own argument into it */
     uint64_t now_ms;              /* reads: the wall clock; writes: the entry's time */
     uint64_t version;             /* writes: the entry's index */

@@ -136,7 +136,7 @@ class ClusterNode(wire.Tcp):
 
     def patience_s(self, argv):
         """These look at the node's own replicas, which follow their leaders."""
-        local = (b"KEYS", b"SCAN", b"DBSIZE", b"RANDOMKEY", b"INFO", b"STATS", b"MEMORY", b"DEBUG")
+        local = (b"INFO", b"STATS", b"MEMORY", b"DEBUG")
         is_local = argv[0].upper() in local or argv[-1].upper() == b"ANY"
         return 10 if is_local else 0
 

@@ -12,6 +12,7 @@
 #pragma GCC diagnostic pop
 #include "command/command.h"
 #include "forward.h"
+#include "gather.h"
 #include "network/reply_check.h"
 #include "pending.h"
 
@@ -20,6 +21,7 @@ struct forward {
     struct buffer resp;
     uint64_t link, request, version;
     unsigned answers;
+    size_t room;
 };
 
 void forward_answer(struct forward *forward, uint64_t link, uint64_t request, struct slice resp,
@@ -31,6 +33,12 @@ void forward_answer(struct forward *forward, uint64_t link, uint64_t request, st
     forward->version = version;
     forward->resp.size = 0;
     buffer_append_slice(&forward->resp, resp);
+}
+
+size_t forward_answer_room(const struct forward *forward, uint64_t link)
+{
+    CHECK_EQ(link, 11);
+    return forward->room;
 }
 
 /* ── a desk: answers, and three clients that ask ─────────────────────────────────────────────── */
@@ -166,6 +174,22 @@ TEST(another_node)
     CHECK_EQ(desk->forward.request, 22);
     CHECK_EQ(desk->forward.version, 5);
     CHECK(slice_equal(buffer_slice(&desk->forward.resp), slice_from("%1\r\n$1\r\nk\r\n_\r\n")));
+    desk_free(desk);
+}
+
+TEST(what_is_asked_of_partitions_leaves_room_for_others)
+{
+    struct desk *desk = desk_new();
+    struct asker asker = { .kind = ASKER_REMOTE, .remote = { 11, 22 } };
+    for (desk->forward.room = 8; desk->forward.room <= 16; desk->forward.room++) {
+        reply_bulk(answer_begin(&desk->answers, &asker), slice_from("123456"));
+        answer_end(&desk->answers, &asker, command_named("get"));
+        CHECK(slice_equal(buffer_slice(&desk->forward.resp), slice_from("$6\r\n123456\r\n")));
+        reply_array(answer_begin(&desk->answers, &asker), 1);
+        reply_bulk(desk->answers.reply, slice_from("ab"));
+        answer_end(&desk->answers, &asker, command_named("keys"));
+        CHECK_EQ(desk->forward.resp.data[0] == '*', desk->forward.room >= 12);
+    }
     desk_free(desk);
 }
 
