@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/prng.h"
 #include "base/text.h"
 #include "command/command.h"
@@ -394,8 +395,8 @@ static struct scan_sum scan_sum_up(const struct gather *gather)
         ASSERT(is_scan);
         sum.keys += keys;
         sum.parts++;
-        sum.cursor = inside != 0 ? inside : gather->cursors[sum.parts];
         goes_on = inside == 0;
+        sum.cursor = goes_on || MUTANT(MUT_SCAN_SKIPS) ? gather->cursors[sum.parts] : inside;
     }
     return sum;
 }

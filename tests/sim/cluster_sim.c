@@ -33,6 +33,7 @@
  *   I25  bounded disk          I26  no busy loop
  *   I27  the healed core has a leader for every group       I28  its replicas become equal
  *   I29  every request ends    I30  elections stop
+ *   I31  KEYS, SCAN, DBSIZE, RANDOMKEY show what reads of single keys show
  *   starts, runs: a node starts after any crash, reports no damage, and does not end by itself
  *
  * usage: cluster_sim [first seed] [count] [--trace] [--nodes n] [--quiet] [--first]
@@ -297,6 +298,9 @@ static void live(struct sim *sim)
     }
     if (sim->invariant == NULL) {
         rest(sim);
+    }
+    if (sim->invariant == NULL) {
+        sim_keyspace_check(sim, run_until);
     }
     if (sim->invariant == NULL) {
         checks_end(sim);

@@ -8,6 +8,7 @@
  *   sim_machine.c     starting, stepping and crashing nodes
  *   sim_fault.c       faults while the clients work, and healing
  *   sim_client.c      clients: what they ask, how they retry (sim_wire.c: the bytes)
+ *   sim_keyspace.c    all keys at once, in the end
  *   sim_history.c     keys and operations, as the clients saw them
  *   sim_probe.c       a look into a node's groups
  *   invariants/       what must be true; each is told of steps, starts, crashes and answers
@@ -192,6 +193,7 @@ struct sim_reply {
         REPLY_NUMBER,
         REPLY_TEXT,
         REPLY_NIL,
+        REPLY_ARRAY, /* its head: `number` replies follow */
         REPLY_BAD
     } kind;
     struct slice text; /* borrowed */
@@ -204,6 +206,7 @@ struct sim_connected {
     uint32_t number;
     bool is_json;
     bool has_session;          /* repeats what was not answered */
+    bool is_asking;            /* sim_keyspace.c's: keeps no history, only bytes */
     struct sim_client *socket; /* NULL: not connected */
     struct sim_machine *to;
     enum consistency level;
@@ -232,6 +235,10 @@ bool sim_clients_are_idle(const struct sim *sim);
 void sim_clients_renew(struct sim *sim);
 /* Queues one operation on an otherwise idle client. */
 void sim_client_ask(struct sim_connected *client, uint32_t op);
+
+/* sim_keyspace.c: to be called at rest, when every key in use was read last. */
+typedef bool sim_run_fn(struct sim *sim, uint64_t until_ns, bool (*is_done)(struct sim *sim));
+void sim_keyspace_check(struct sim *sim, sim_run_fn *run);
 
 /* sim_wire.c */
 void sim_wire_resp(const struct sim *sim, const struct sim_op *op, struct buffer *out);

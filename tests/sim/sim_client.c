@@ -99,6 +99,10 @@ void sim_client_turn(struct sim_connected *client)
         return;
     }
     (void)sim_client_recv(client->socket, &client->in);
+    if (client->is_asking) {
+        push(client);
+        return;
+    }
     take_answers(client);
     enum sim_client_state state = sim_client_state(client->socket);
     if (state == SIM_CLIENT_ENDED || state == SIM_CLIENT_BROKEN) {

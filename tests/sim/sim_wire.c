@@ -119,6 +119,10 @@ size_t sim_wire_resp_read(struct slice in, struct sim_reply *out)
         out->kind = REPLY_NUMBER;
         out->number = number_of(out->text);
         return size;
+    case '*':
+        out->kind = REPLY_ARRAY;
+        out->number = number_of(out->text);
+        return size;
     case '$':
         break;
     default:
