@@ -7,7 +7,8 @@
  *
  *   keys in several slots      CROSSSLOT, whether or not one partition holds them all
  *   READONLY, or level ANY     reads run on this node's replica
- *   no leader known            CLUSTERDOWN: the client asks again in a moment
+ *   no leader known            waits for one, as on the plain port: while leadership is handed over
+ *                              clients see no error
  *   a leader without slot port passed on, as on the plain port
  *   KEYS, SCAN, DBSIZE ...     what this node leads: such clients ask all nodes and add up
  *
@@ -57,7 +58,7 @@ static bool may_read_replica(const struct pipeline *pipeline, struct staged *sta
     return is_any || pipeline_level(pipeline, staged) == CONSISTENCY_ANY;
 }
 
-/* False when the client was told where else to go, or to wait. */
+/* False when the client was told where else to go. */
 static bool is_served_here(struct pipeline *pipeline, struct staged *staged, uint32_t slot)
 {
     const struct shard *shard = pipeline->shard;
@@ -67,11 +68,10 @@ static bool is_served_here(struct pipeline *pipeline, struct staged *staged, uin
         return true;
     }
     const struct member *leader = members_find(&pipeline->node->members, replica->leader);
-    if (leader == NULL || leader->number == shard->consensus->options.node) {
-        return refuse(pipeline, staged, "CLUSTERDOWN Hash slot not served");
-    }
-    if (leader->slot_port == 0) {
-        return true;
+    bool is_known = leader != NULL && leader->number != shard->consensus->options.node;
+    if (!is_known || leader->slot_port == 0) {
+        bool waits = (staged->command->flags & (COMMAND_READ | COMMAND_WRITE)) != 0;
+        return waits || refuse(pipeline, staged, "CLUSTERDOWN Hash slot not served");
     }
     pipeline_note_rejected(pipeline, staged);
     struct reply *reply = pipeline_answer_begin(pipeline, staged);

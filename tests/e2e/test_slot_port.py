@@ -224,6 +224,25 @@ class Slots(harness.TestCase):
         self.assertNotRegex(answer.stdout + answer.stderr, "rror|MOVED")
         self.assertIn('"SET"', answer.stdout)
 
+    def test_planned_moves_of_leadership_show_no_error(self):
+        """MOVED is all that a client is told."""
+        slot, key, answers = redis.crc.key_slot(b"moving"), "moving", []
+        deadline, moved, at = time.monotonic() + 60, 0, 0
+        connections = {node.slot_port: slots_connection(node) for node in self.nodes.nodes}
+        while moved < 8 and time.monotonic() < deadline:
+            moved += self.nodes[at].command("FAILOVER", slot >> 6) == "OK"
+            at = (at + 1) % 3
+            port = self.ports[at]
+            for i in range(100):
+                answer = connections[port].command("SET", key, i)
+                if str(answer).startswith(f"MOVED {slot} 127.0.0.1:"):
+                    port = int(answer.rpartition(":")[2])
+                elif answer != "OK":
+                    answers.append(answer)
+        for connection in connections.values():
+            connection.close()
+        self.assertEqual((moved, answers), (8, []))
+
     def test_redis_py(self):
         logging.disable()
         client = RedisCluster(host="127.0.0.1", port=self.ports[0])
