@@ -252,6 +252,17 @@ static void run_read(struct pipeline *pipeline, struct staged *staged);
 static void run_write(struct pipeline *pipeline, struct staged *staged);
 static void run_admin(struct pipeline *pipeline, struct staged *staged);
 
+/* MEMORY USAGE: a subcommand that reads a key, while the others look at the node. */
+static bool reads_key(const struct staged *staged)
+{
+    uint32_t first = 0, last = 0, step = 0;
+    if (!command_keys(staged->command, staged->argc, &first, &last, &step)) {
+        return false;
+    }
+    const struct subcommand *sub = command_subcommand_lookup(staged->command, staged->argv[1]);
+    return sub != NULL && (sub->flags & COMMAND_READ) != 0;
+}
+
 static void dispatch(struct pipeline *pipeline, struct staged *staged)
 {
     pipeline->commands_processed++;
@@ -265,7 +276,7 @@ static void dispatch(struct pipeline *pipeline, struct staged *staged)
     }
     if ((flags & COMMAND_WRITE) != 0) {
         run_write(pipeline, staged);
-    } else if ((flags & (COMMAND_READ | COMMAND_KEYSPACE)) != 0) {
+    } else if ((flags & (COMMAND_READ | COMMAND_KEYSPACE)) != 0 || reads_key(staged)) {
         run_read(pipeline, staged);
     } else {
         run_admin(pipeline, staged);

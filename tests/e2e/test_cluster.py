@@ -130,6 +130,18 @@ class OneDatabase(harness.TestCase):
             self.assertEqual(node.command("SET", "shape", "x", "NX"), None)
             self.assertEqual(node.command("GETDEL", "shape"), "abc")
 
+    def test_what_reads_one_key_asks_its_leader(self):
+        for i in range(50):
+            key = f"asked:{i}"
+            self.assertEqual(self.cluster[i % 3].command("SET", key, "x" * 100), "OK")
+            for node in self.cluster.nodes:
+                self.assertEqual(node.command("OBJECT", "ENCODING", key), "raw")
+                self.assertGreater(node.command("MEMORY", "USAGE", key), 100)
+                self.assertEqual(node.command("TYPE", key), "string")
+            self.assertEqual(self.cluster[i % 3].command("DEL", key), 1)
+            for node in self.cluster.nodes:
+                self.assertIsNone(node.command("MEMORY", "USAGE", key))
+
     def test_expiry_happens_everywhere(self):
         self.assertEqual(self.cluster[0].command("SET", "brief", "1", "PX", "300"), "OK")
         deadline = time.monotonic() + 20
