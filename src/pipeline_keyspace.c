@@ -3,9 +3,9 @@
  * of it, whatever this node holds.
  *
  * Each partition is asked by itself, at its leader, like any read of a key: linearizable, behind
- * the connection's own writes.  The parts for one node leave in one frame.  With level ANY a
- * partition that is held here answers from here.  gather.c makes one answer of the parts; the whole
- * is no snapshot of all partitions at one moment (nor is a SCAN anywhere).
+ * the connection's own writes.  The parts for one node leave in one frame.  With level ANY
+ * this node's replicas answer, whatever they have applied.  gather.c makes one answer of the parts;
+ * the whole is no snapshot of all partitions at one moment (nor is a SCAN anywhere).
  *
  * A SCAN asks as many partitions at once, from the cursor's on, as should hold COUNT keys: a small
  * database is done in one call, and in a large one no partition is asked in vain.  What was found
@@ -57,9 +57,7 @@ static void part_route(struct pipeline *pipeline, const struct routed *whole, ui
     part.staged.asker = asker;
     part.staged.place = (struct key_place){ .is_known = true, .partition = partition };
     part.partition = partition;
-    const struct replica *replica = consensus_replica(pipeline->shard->consensus, partition);
-    bool is_any = pipeline_level(pipeline, &whole->staged) == CONSISTENCY_ANY;
-    if ((is_any && !replica->is_fetching) || MUTANT(MUT_READ_LOCAL)) {
+    if (pipeline_level(pipeline, &whole->staged) == CONSISTENCY_ANY || MUTANT(MUT_READ_LOCAL)) {
         pipeline_read_now(pipeline, &part.staged);
     } else {
         route_one(pipeline, &part);
