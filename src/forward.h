@@ -8,8 +8,9 @@
  *
  * Exactly once.  A write carries its origin (node, boot, seq), which apply looks up in the group's
  * sessions (storage/sessions.h): a request that is sent again because its link broke is applied
- * once.  `floor` tells the leader which of ours are settled.  A request of a client that numbers
- * its own (JSON client/seq) carries that origin instead.
+ * once.  The node is named by the incarnation of its data directory: who comes back with an empty
+ * one counts boot and seq from the beginning.  `floor` tells the leader which of ours are settled.
+ * A request of a client that numbers its own (JSON client/seq) carries that origin instead.
  *
  * In order.  A request names the term in which we believe the receiver to lead; a node that does
  * not lead in exactly that term refuses.  So of two requests sent in one term either both are
@@ -36,7 +37,7 @@ enum { PEER_FRAME_REQUESTS = 10, PEER_FRAME_ANSWERS = 11 }; /* kinds 10-19: CLIE
 
 /* Who sends a write, so that apply can tell a repetition: the origin of its log entry. */
 struct request_origin {
-    uint64_t node, boot, seq, floor; /* node 0: none */
+    uint64_t node, boot, seq, floor; /* node (an incarnation, or a number of the client) 0: none */
 };
 
 struct forward_request {

@@ -505,6 +505,7 @@ static struct world *world_new(uint64_t seed)
         }
         node->consensus.replicas = node->replicas;
         node->consensus.count = GROUPS;
+        node->consensus.options.incarnation = n + 1;
         node->forward = forward_new((struct peers *)(void *)&node->peers, &node->consensus,
                                     &node->answers, NULL, n + 1, 70 + n, TIMEOUT_MS);
         forward_set_pipeline(node->forward, (struct pipeline *)(void *)node);
