@@ -340,8 +340,10 @@ static enum data_dir_result judge(struct data_dir *dir, struct data_dir_meta *me
     *meta = best->meta;
     for (unsigned i = 0; i < COPIES; i++) {
         if (dir->copies[i].check != COPY_GOOD) {
-            /* The lost copy may have been the newer one: believe nothing good of the last stop. */
+            /* The lost copy may have been the newer one: believe nothing good of the last stop, and
+             * count the start that only it knew of. */
             meta->clean = false;
+            meta->boots = best->meta.boots + 1;
             (void)snprintf(detail, detail_size, "%s is %s; the other copy is used", COPY_NAMES[i],
                            dir->copies[i].check == COPY_MISSING ? "missing" : "damaged");
         }
