@@ -182,6 +182,9 @@ bool sim_disk_read(struct sim_node *node, const char *path, enum sim_disk_view v
                    struct buffer *out);
 /* Creates or replaces the file, durably, behind everybody's back (its directory must exist). */
 void sim_disk_write(struct sim_node *node, const char *path, struct slice data);
+/* Replaces the bytes of a file in place, in cache and platter; its size stays.  False when there is
+ * no such file. */
+bool sim_disk_overwrite(struct sim_node *node, const char *path, struct slice data);
 /* Removes the file, durably.  False when there is no such file. */
 bool sim_disk_remove(struct sim_node *node, const char *path);
 /* Flips one bit in cache and platter.  False when the file has no such bit. */
@@ -193,6 +196,9 @@ size_t sim_disk_list(struct sim_node *node, const char *dir, enum sim_disk_view 
  * must have no process. */
 void sim_disk_copy(struct sim_node *to, const struct sim_node *from);
 void sim_disk_wipe(struct sim_node *node); /* the node must have no process */
+/* A sound disk keeps and returns what was synced, whatever the rates of bit rot, read errors, lying
+ * syncs, misdirected writes and garbage say: those are for the others.  A new one is not sound. */
+void sim_disk_sound_set(struct sim_node *node, bool is_sound);
 /* Writes beyond this many bytes in all files fail with ENOSPC; UINT64_MAX: no limit. */
 void sim_disk_capacity_set(struct sim_node *node, uint64_t bytes);
 uint64_t sim_disk_used(const struct sim_node *node);

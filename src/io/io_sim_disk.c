@@ -35,6 +35,7 @@ static int64_t path_sync(struct sim_io *io, const struct io_file_op *op, uint64_
 static int64_t path_list(struct sim_io *io, const struct io_file_op *op);
 static int64_t free_space(struct sim_io *io);
 static struct sim_handle *handle_find(struct sim_io *io, int file);
+static bool goes_bad(struct sim_disk *disk, uint32_t rate_ppm);
 
 /* ── life ────────────────────────────────────────────────────────────────────────────────────── */
 
@@ -223,7 +224,8 @@ void sim_disk_power_loss(struct sim_node *node)
     uint32_t keep_ppm =
         choice < 2 ? keep_choices[choice] : (uint32_t)prng_below(&disk->prng, SIM_PPM);
     for (struct sim_inode *inode = disk->inodes; inode != NULL; inode = inode->next) {
-        sim_inode_power_loss(inode, keep_ppm, node->world->options.crash_garbage_ppm);
+        sim_inode_power_loss(inode, keep_ppm,
+                             disk->is_sound ? 0 : node->world->options.crash_garbage_ppm);
     }
     sim_dir_power_loss(disk, keep_ppm);
     sim_trace(node->world, node, "power-loss", keep_ppm, disk->cache.count);
@@ -272,6 +274,12 @@ static int64_t file_execute(struct sim_io *io, const struct io_file_op *op, uint
         return free_space(io);
     }
     UNREACHABLE();
+}
+
+/* What happens to disks that are not sound. */
+static bool goes_bad(struct sim_disk *disk, uint32_t rate_ppm)
+{
+    return !disk->is_sound && sim_happens(&disk->prng, rate_ppm);
 }
 
 static struct sim_handle *handle_find(struct sim_io *io, int file)
@@ -367,13 +375,12 @@ static void rot(struct sim_io *io, struct sim_inode *inode, const struct io_file
 static int64_t file_read(struct sim_io *io, const struct io_file_op *op)
 {
     const struct sim_options *options = &io->world->options;
-    struct prng *prng = &io->node->disk.prng;
     const struct sim_handle *handle = handle_find(io, op->file);
     if (handle == NULL) {
         return -EBADF;
     }
     struct sim_inode *inode = handle->inode;
-    if (sim_happens(prng, options->read_error_ppm)) {
+    if (goes_bad(&io->node->disk, options->read_error_ppm)) {
         return -EIO;
     }
     uint64_t left = inode->cache.size > op->offset ? inode->cache.size - op->offset : 0;
@@ -382,7 +389,7 @@ static int64_t file_read(struct sim_io *io, const struct io_file_op *op)
         return 0;
     }
     memcpy(op->data, inode->cache.data + op->offset, size);
-    if (sim_happens(prng, options->rot_ppm)) {
+    if (goes_bad(&io->node->disk, options->rot_ppm)) {
         rot(io, inode, op, size);
     }
     return (int64_t)size;
@@ -416,7 +423,7 @@ static int64_t file_write(struct sim_io *io, const struct io_file_op *op, bool z
     uint64_t offset = op->offset;
     uint64_t size = op->size;
     int64_t result = 0;
-    if (sim_happens(prng, options->misdirect_ppm)) {
+    if (goes_bad(&io->node->disk, options->misdirect_ppm)) {
         offset += SIM_SECTOR_BYTES * (1 + prng_below(prng, MISDIRECT_SECTORS_MAX));
     }
     if (size > 0 && sim_happens(prng, options->write_error_ppm)) {
@@ -444,7 +451,7 @@ static int64_t file_sync(struct sim_io *io, int file, uint64_t sequence)
         sim_inode_sync_failed(handle->inode, /* reverts= */ prng_chance(prng, 1, 2));
         return -EIO;
     }
-    if (!sim_happens(prng, options->sync_lie_ppm)) {
+    if (!goes_bad(&io->node->disk, options->sync_lie_ppm)) {
         sim_inode_sync(handle->inode, sequence);
     }
     return 0;
@@ -567,7 +574,7 @@ static int64_t path_sync(struct sim_io *io, const struct io_file_op *op, uint64_
     if (sim_happens(&disk->prng, options->sync_error_ppm)) {
         return -EIO;
     }
-    if (!sim_happens(&disk->prng, options->sync_lie_ppm)) {
+    if (!goes_bad(disk, options->sync_lie_ppm)) {
         sim_dir_sync(disk, path, sequence);
     }
     return 0;
@@ -641,6 +648,21 @@ void sim_disk_write(struct sim_node *node, const char *path, struct slice data)
     sim_inode_unref(inode);
 }
 
+bool sim_disk_overwrite(struct sim_node *node, const char *path, struct slice data)
+{
+    struct sim_inode *inode = inode_at(node, path, SIM_DISK_CACHE);
+    if (inode == NULL) {
+        return false;
+    }
+    size_t in_cache = data.size < inode->cache.size ? data.size : inode->cache.size;
+    size_t in_platter = data.size < inode->platter.size ? data.size : inode->platter.size;
+    memcpy(inode->cache.data, data.data, in_cache);
+    if (in_platter > 0) {
+        memcpy(inode->platter.data, data.data, in_platter);
+    }
+    return true;
+}
+
 bool sim_disk_remove(struct sim_node *node, const char *path)
 {
     char normal[SIM_PATH_MAX];
@@ -697,6 +719,11 @@ void sim_disk_wipe(struct sim_node *node)
 {
     ASSERT(node->io == NULL);
     disk_empty(&node->disk);
+}
+
+void sim_disk_sound_set(struct sim_node *node, bool is_sound)
+{
+    node->disk.is_sound = is_sound;
 }
 
 void sim_disk_capacity_set(struct sim_node *node, uint64_t bytes)

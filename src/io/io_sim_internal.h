@@ -146,6 +146,7 @@ struct sim_disk {
     uint64_t sequence; /* of the last change of anything */
     uint64_t capacity_bytes;
     uint64_t full_until_ns;
+    bool is_sound;
 };
 
 struct sim_handle {
