@@ -7,6 +7,8 @@
  *   sim_plan.c        what the seed decides: sizes, policies, which faults and how strong
  *   sim_machine.c     starting, stepping and crashing nodes
  *   sim_fault.c       faults while the clients work, and healing
+ *   sim_members.c     nodes that join, are forgotten, replaced, wiped: what an operator does
+ *   sim_rot.c         files that go bad on the disk of one machine
  *   sim_client.c      clients: what they ask, how they retry (sim_wire.c: the bytes)
  *   sim_keyspace.c    all keys at once, in the end
  *   sim_history.c     keys and operations, as the clients saw them
@@ -29,7 +31,7 @@ struct checks;
 struct sim;
 
 enum {
-    SIM_MACHINES_MAX = 5,
+    SIM_MACHINES_MAX = 8, /* of a life, those that join later included */
     SIM_CLIENTS_MAX = 8,
     SIM_DEPTH_MAX = 32, /* requests of a client without an answer */
     SIM_PORT = 7001,
@@ -59,11 +61,20 @@ enum fault {
     FAULT_SNAPSHOT,    /* no fault: a snapshot now */
     FAULT_FAILOVER,    /* an operator moves leadership */
     FAULT_HEAL,
+    FAULT_JOIN,    /* a new node asks to join */
+    FAULT_FORGET,  /* an operator removes a node that works */
+    FAULT_REPLACE, /* a machine is gone for good: another joins, the old one is forgotten */
+    FAULT_WIPE,    /* a disk is empty; the node asks to join again, under its old id */
+    FAULT_ROT,     /* a file of the one bad disk changes or vanishes */
     FAULT_KINDS
 };
 
 struct sim_plan {
-    uint32_t nodes, clients, json_clients;
+    uint32_t nodes; /* that form the cluster; others may join */
+    uint32_t replication;
+    uint32_t members_max;
+    uint32_t bad_disk; /* number of the machine whose disk is not sound; UINT32_MAX: none */
+    uint32_t clients, json_clients;
     enum aof_sync sync;
     bool lease_reads;
     uint32_t keys;           /* of each class, at a time */
@@ -84,10 +95,18 @@ struct sim_plan {
     bool faults_from_start;     /* also while the cluster forms */
 };
 
-void sim_plan_draw(struct sim_plan *plan, uint64_t seed);
+/* is_fixed: the members stay what they are, and disks keep what is synced. */
+void sim_plan_draw(struct sim_plan *plan, uint64_t seed, bool is_fixed);
 void sim_plan_print(const struct sim_plan *plan, struct buffer *out);
 
 /* ── machines ────────────────────────────────────────────────────────────────────────────────── */
+
+/* What its operator wants of a machine. */
+enum sim_standing {
+    STANDING_MEMBER,  /* is a member, or asks to become one */
+    STANDING_LEAVING, /* is to be forgotten */
+    STANDING_OUT,     /* was forgotten; it may not know, and run on */
+};
 
 struct sim_machine {
     struct sim *sim;
@@ -99,16 +118,25 @@ struct sim_machine {
     struct config config;
     bool has_node;   /* node and io are to be dropped */
     bool is_serving; /* started, and no crash since */
-    bool is_banned;  /* in the end: stays down */
+    bool is_banned;  /* stays down */
+    enum sim_standing standing;
+    uint64_t incarnation; /* LEAVING: of the data directory that is to be forgotten */
+    bool is_wiped;        /* LEAVING: and comes back with another */
     uint64_t restart_ns;
     uint32_t starts;
     uint32_t starts_failed; /* in a row */
     bool lost_power;        /* since its last start */
+    bool is_meta_bad;       /* one of its meta files, since its last start */
+    uint32_t damages;       /* done to its files */
     uint64_t turns_seen, turns_since_ns;
 };
 
 void sim_machines_new(struct sim *sim);
 void sim_machines_free(struct sim *sim);
+/* One more machine, which is to join; its node is started when the world goes on. */
+struct sim_machine *sim_machine_add(struct sim *sim);
+/* Where it asks to be let in, should its data directory be empty. */
+void sim_machine_seeds_set(struct sim_machine *machine);
 /* Boots and starts the node; when that fails it is tried again later. */
 void sim_machine_start(struct sim_machine *machine);
 /* With a relaxed appendfsync only node1 loses its power: if a majority forgets at once, what was
@@ -253,18 +281,33 @@ void sim_fault_draw(struct sim *sim);
 /* Everything works again; who stays down or cut off for good is not of the core. */
 void sim_faults_end(struct sim *sim);
 
+/* sim_members.c: begins a change of members; false when it is not the time for it. */
+bool sim_members_change(struct sim *sim, enum fault fault);
+/* What the operator has begun goes on, until it is complete. */
+void sim_members_step(struct sim *sim);
+/* Every change is complete; `out_why`: what is missing. */
+bool sim_members_are_settled(const struct sim *sim, char *out_why, size_t why_size);
+/* How many voters of a group may be down for good, without what is gone already. */
+uint32_t sim_members_spare(const struct sim *sim);
+
+/* sim_rot.c */
+void sim_rot(struct sim *sim);
+
 /* ── a life ──────────────────────────────────────────────────────────────────────────────────── */
 
 enum sim_phase { PHASE_FORM, PHASE_SAFETY, PHASE_LIVENESS, PHASE_END };
 
 struct sim {
     uint64_t seed;
-    bool is_traced;
+    bool is_traced, is_fixed;
     struct prng prng;
     struct sim_plan plan;
     enum sim_phase phase;
     struct sim_world *world;
     struct sim_machine machines[SIM_MACHINES_MAX];
+    uint32_t count;        /* of the machines that there are */
+    uint64_t operator_ns;  /* when the operator looks again */
+    uint32_t changes_done; /* of members */
     uint32_t core; /* the machines that clients use: all, and in the end the healed majority */
     struct sim_connected clients[SIM_CLIENTS_MAX];
     bool clients_may_ask;

@@ -172,7 +172,7 @@ static void connect_somewhere(struct sim_connected *client)
 {
     struct sim *sim = client->sim;
     do {
-        client->to = &sim->machines[prng_below(&sim->prng, sim->plan.nodes)];
+        client->to = &sim->machines[prng_below(&sim->prng, sim->count)];
     } while ((sim->core >> client->to->number & 1) == 0);
     client->socket = sim_client_connect(sim->world, client->to->machine, SIM_PORT, client);
     client->connected_ns = sim_now(sim);

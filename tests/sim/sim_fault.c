@@ -11,13 +11,13 @@
 
 static struct sim_machine *machine_draw(struct sim *sim)
 {
-    return &sim->machines[prng_below(&sim->prng, sim->plan.nodes)];
+    return &sim->machines[prng_below(&sim->prng, sim->count)];
 }
 
 static void cut(struct sim *sim, uint32_t machine, bool hears, bool is_heard)
 {
     struct sim_node *one = sim->machines[machine].machine;
-    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+    for (uint32_t i = 0; i < sim->count; i++) {
         if (i != machine) {
             sim_net_block(sim->world, sim->machines[i].machine, one, !hears);
             sim_net_block(sim->world, one, sim->machines[i].machine, !is_heard);
@@ -30,7 +30,7 @@ static uint32_t leader_of_most(struct sim *sim)
 {
     uint32_t best = 0;
     uint32_t best_count = 0;
-    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+    for (uint32_t i = 0; i < sim->count; i++) {
         uint32_t count = 0;
         struct probe probe;
         for (uint32_t group = 0; group < SIM_GROUPS && sim->machines[i].is_serving; group++) {
@@ -58,7 +58,7 @@ static void crash(struct sim *sim, struct sim_machine *machine)
 
 static void crash_all(struct sim *sim)
 {
-    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+    for (uint32_t i = 0; i < sim->count; i++) {
         if (sim->machines[i].has_node) {
             sim_machine_crash(&sim->machines[i], sim->plan.power_loss_percent > 0);
         }
@@ -149,6 +149,15 @@ static void fault_do(struct sim *sim, enum fault fault)
     case FAULT_HEAL:
         sim_net_heal(sim->world);
         break;
+    case FAULT_JOIN:
+    case FAULT_FORGET:
+    case FAULT_REPLACE:
+    case FAULT_WIPE:
+        (void)sim_members_change(sim, fault);
+        break;
+    case FAULT_ROT:
+        sim_rot(sim);
+        break;
     case FAULT_KINDS:
         break;
     }
@@ -159,7 +168,8 @@ void sim_fault_draw(struct sim *sim)
     static const char *const names[] = { "crash",    "crash all",  "pause",      "isolate",
                                          "one way",  "leader",     "chain",      "clients cut",
                                          "clog",     "clock rate", "clock step", "snapshot",
-                                         "failover", "heal" };
+                                         "failover", "heal",       "join",       "forget",
+                                         "replace",  "wipe",       "rot" };
     uint32_t sum = 0;
     for (uint32_t i = 0; i < FAULT_KINDS; i++) {
         sum += sim->plan.weights[i];
@@ -175,32 +185,43 @@ void sim_fault_draw(struct sim *sim)
     sim->next_fault_ns = sim_now(sim) + sim_draw_ns(sim, sim->plan.fault_mean_ms * SIM_MS);
 }
 
+/* Stays down, or it only hears, is only heard, or neither. */
+static void leave_outside(struct sim *sim, struct sim_machine *machine)
+{
+    uint64_t how = prng_below(&sim->prng, 4);
+    sim->core &= ~(1u << machine->number);
+    sim_say(sim, "%s stays outside of the core (%u)", sim_node_name(machine->machine),
+            (unsigned)how);
+    if (how == 0) {
+        machine->is_banned = true;
+        if (machine->has_node) {
+            sim_machine_crash(machine, prng_chance(&sim->prng, 1, 2));
+        }
+    } else {
+        cut(sim, machine->number, how == 1, how == 2);
+    }
+}
+
 /* A random majority with good links; the others are down, cut off, half cut off, or fine. */
 void sim_faults_end(struct sim *sim)
 {
     sim_net_heal(sim->world);
     *sim_world_options(sim->world) = sim_options_calm();
-    uint32_t outside = (uint32_t)prng_below(&sim->prng, (sim->plan.nodes - 1) / 2 + 1);
+    uint32_t outside = (uint32_t)prng_below(&sim->prng, sim_members_spare(sim) + 1);
     if (sim->plan.sync != AOF_SYNC_ALWAYS) {
         outside = 0; /* who may have lost something only votes when a majority of the others does */
     }
-    sim->core = (1u << sim->plan.nodes) - 1;
+    sim->core = 0;
+    for (uint32_t i = 0; i < sim->count; i++) {
+        sim->core |= sim->machines[i].standing == STANDING_MEMBER ? 1u << i : 0;
+    }
     while (outside-- > 0) {
         struct sim_machine *machine = machine_draw(sim);
-        sim->core &= ~(1u << machine->number);
-        uint64_t how = prng_below(&sim->prng, 4);
-        sim_say(sim, "%s stays outside of the core (%u)", sim_node_name(machine->machine),
-                (unsigned)how);
-        if (how == 0) {
-            machine->is_banned = true;
-            if (machine->has_node) {
-                sim_machine_crash(machine, prng_chance(&sim->prng, 1, 2));
-            }
-        } else { /* it only hears, is only heard, or neither */
-            cut(sim, machine->number, how == 1, how == 2);
+        if (machine->standing == STANDING_MEMBER) {
+            leave_outside(sim, machine);
         }
     }
-    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+    for (uint32_t i = 0; i < sim->count; i++) {
         struct sim_machine *machine = &sim->machines[i];
         sim_node_crash_after(machine->machine, 0, false);
         machine->restart_ns =

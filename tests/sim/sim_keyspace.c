@@ -1,6 +1,6 @@
 /*
  * sim_keyspace.c — in the end of a life: KEYS, SCAN, DBSIZE and RANDOMKEY, asked of random nodes of
- * the core, agree with each other and with what single reads have just shown (I31).
+ * the core, agree with each other and with what single reads have just shown (I21).
  *
  * The cluster is at rest and clients write no more, so there is one right answer, but for keys that
  * expire: wall clocks have been set by hours, so these may be there or not, and are left out.  A
@@ -15,7 +15,7 @@
 
 enum { ANSWER_WITHIN_MS = 8000, SCAN_CALLS_MAX = 10000 };
 
-static const char invariant[] = "I31 the keyspace as a whole";
+static const char invariant[] = "I21 the keyspace as a whole";
 
 /* Names of keys, by their numbers in the history. */
 struct names {

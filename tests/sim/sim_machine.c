@@ -51,7 +51,7 @@ static void configure(const struct sim *sim, struct sim_machine *machine)
     option_set_number(config, "snapshot-log-size", sim->plan.snapshot_log_bytes);
     if (sim->plan.nodes > 1) {
         option_set_number(config, "cluster-port", SIM_CLUSTER_PORT);
-        option_set_number(config, "replication-factor", sim->plan.nodes);
+        option_set_number(config, "replication-factor", sim->plan.replication);
         option_set_number(config, "heartbeat-ms", sim->plan.heartbeat_ms);
         option_set_number(config, "election-timeout-ms", sim->plan.election_timeout_ms);
         option_set(config, "strong-reads", sim->plan.lease_reads ? "lease" : "readindex");
@@ -68,25 +68,49 @@ static uint64_t wall_of(void *owner)
     return UINT64_C(1700000000000) + sim_now(machine->sim) / SIM_MS;
 }
 
+struct sim_machine *sim_machine_add(struct sim *sim)
+{
+    ASSERT(sim->count < SIM_MACHINES_MAX);
+    struct sim_machine *machine = &sim->machines[sim->count];
+    char name[16];
+    (void)snprintf(name, sizeof(name), "node%u", sim->count + 1);
+    *machine = (struct sim_machine){ .sim = sim, .number = sim->count };
+    machine->machine = sim_node_new(sim->world, name);
+    machine->node = mem_zalloc(sizeof(*machine->node));
+    machine->restart_ns = sim_now(sim);
+    sim_node_owner_set(machine->machine, machine);
+    sim_disk_sound_set(machine->machine, machine->number != sim->plan.bad_disk);
+    configure(sim, machine);
+    struct log_options options = {
+        .level = LOG_DEBUG, .fd = STDOUT_FILENO, .clock = wall_of, .clock_owner = machine
+    };
+    if (sim->is_traced && log_open(&options, &machine->log) != 0) {
+        machine->log = NULL;
+    }
+    sim->core |= 1u << sim->count++;
+    return machine;
+}
+
 void sim_machines_new(struct sim *sim)
 {
-    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
-        struct sim_machine *machine = &sim->machines[i];
-        char name[16];
-        (void)snprintf(name, sizeof(name), "node%u", i + 1);
-        *machine = (struct sim_machine){ .sim = sim, .number = i };
-        machine->machine = sim_node_new(sim->world, name);
-        machine->node = mem_zalloc(sizeof(*machine->node));
-        sim_node_owner_set(machine->machine, machine);
-        configure(sim, machine);
-        struct log_options options = {
-            .level = LOG_DEBUG, .fd = STDOUT_FILENO, .clock = wall_of, .clock_owner = machine
-        };
-        if (sim->is_traced && log_open(&options, &machine->log) != 0) {
-            machine->log = NULL;
+    while (sim->count < sim->plan.nodes) {
+        (void)sim_machine_add(sim);
+    }
+}
+
+void sim_machine_seeds_set(struct sim_machine *machine)
+{
+    const struct sim *sim = machine->sim;
+    struct buffer seeds = { 0 };
+    for (uint32_t i = 0; i < sim->count; i++) {
+        if (i != machine->number && sim->machines[i].standing == STANDING_MEMBER) {
+            buffer_printf(&seeds, "%s10.0.0.%u:%u", seeds.size > 0 ? "," : "", i + 1,
+                          SIM_CLUSTER_PORT);
         }
     }
-    sim->core = (1u << sim->plan.nodes) - 1;
+    buffer_append_byte(&seeds, '\0');
+    option_set(&machine->config, "seed", seeds.data);
+    buffer_free(&seeds);
 }
 
 static void drop(struct sim_machine *machine)
@@ -101,7 +125,7 @@ static void drop(struct sim_machine *machine)
 
 void sim_machines_free(struct sim *sim)
 {
-    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+    for (uint32_t i = 0; i < sim->count; i++) {
         struct sim_machine *machine = &sim->machines[i];
         if (sim_node_is_up(machine->machine)) {
             sim_node_crash(machine->machine, /* power_loss= */ false);
@@ -116,10 +140,16 @@ void sim_machines_free(struct sim *sim)
 uint32_t sim_machines_up(const struct sim *sim)
 {
     uint32_t up = 0;
-    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+    for (uint32_t i = 0; i < sim->count; i++) {
         up |= sim->machines[i].is_serving ? 1u << i : 0;
     }
     return up;
+}
+
+/* Its disk may have forgotten what was durable. */
+static bool has_bad_disk(const struct sim_machine *machine)
+{
+    return machine->number == machine->sim->plan.bad_disk;
 }
 
 static void restart_later(struct sim_machine *machine)
@@ -217,8 +247,10 @@ void sim_machine_start(struct sim_machine *machine)
         checks_on_start(machine);
         io_wake(machine->io); /* its loop runs at once */
         machine->lost_power = false;
+        machine->is_meta_bad = false;
         return;
     }
+    may_fail |= has_bad_disk(machine) && sim->phase == PHASE_SAFETY;
     if (is_up && !may_fail && ++machine->starts_failed > STARTS_FAILED_MAX) {
         sim_fail(sim, "starts", "%s does not start: %s", sim_node_name(machine->machine), error);
     }
@@ -239,6 +271,10 @@ void sim_machine_turn(struct sim_machine *machine)
     const struct sim_options *options = sim_world_options(machine->sim->world);
     if (status < 0 && (options->sync_error_ppm > 0 || options->write_error_ppm > 0)) {
         sim_machine_crash(machine, /* power_loss= */ false); /* its disk failed: that is right */
+        return;
+    }
+    if (status == 0 && machine->standing != STANDING_MEMBER) {
+        sim_machine_crash(machine, /* power_loss= */ false); /* it has learned that it is out */
         return;
     }
     if (status <= 0) {

@@ -49,7 +49,7 @@ static void draw_machine(struct sim_plan *plan, struct prng *prng)
 static void draw_faults(struct sim_plan *plan, struct prng *prng)
 {
     plan->fault_mean_ms = between(prng, 100, 3000);
-    for (uint32_t i = 0; i < FAULT_KINDS; i++) {
+    for (uint32_t i = 0; i <= FAULT_HEAL; i++) {
         plan->weights[i] = prng_chance(prng, 1, 2) ? 0 : between(prng, 1, 10);
     }
     plan->weights[FAULT_CRASH_ALL] = prng_chance(prng, 1, 3) ? 1 : 0;
@@ -83,7 +83,53 @@ static void focus_on_leadership(struct sim_plan *plan, struct prng *prng)
     plan->machine.latency_mean_ns = between(prng, 50000, 2000000);
 }
 
-void sim_plan_draw(struct sim_plan *plan, uint64_t seed)
+/* Who is forgotten is cut off at once, whether a group still needs him or not. */
+static void lose_nobody(struct sim_plan *plan)
+{
+    plan->weights[FAULT_FORGET] = 0;
+    plan->weights[FAULT_REPLACE] = 0;
+    plan->weights[FAULT_WIPE] = 0;
+}
+
+/* Members come and go.  From a generator of its own: what else a seed decides stays as it is. */
+static void draw_members(struct sim_plan *plan, struct prng *prng)
+{
+    static const enum fault removals[] = { FAULT_FORGET, FAULT_REPLACE, FAULT_WIPE };
+    bool is_sparse = plan->nodes == 5 && prng_chance(prng, 1, 2);
+    plan->replication = is_sparse ? 3 : plan->nodes;
+    plan->members_max = between(prng, plan->nodes + 1, plan->nodes + 2);
+    plan->weights[FAULT_JOIN] = between(prng, 1, 6);
+    for (size_t i = 0; i < sizeof(removals) / sizeof(removals[0]); i++) {
+        plan->weights[removals[i]] = prng_chance(prng, 1, 3) ? 0 : between(prng, 1, 6);
+    }
+    if (plan->sync != AOF_SYNC_ALWAYS) { /* node1 may lose something: then the others must not */
+        lose_nobody(plan);
+    }
+}
+
+/* One machine's files go bad: within what a majority of intact copies can make good. */
+static void draw_bad_disk(struct sim_plan *plan, struct prng *prng)
+{
+    plan->bad_disk = (uint32_t)prng_below(prng, plan->nodes);
+    plan->weights[FAULT_ROT] = between(prng, 2, 10);
+    lose_nobody(plan);
+    plan->weights[FAULT_CRASH] += 1;
+    plan->machine.read_error_ppm = prng_chance(prng, 1, 2) ? between(prng, 1, 20000) : 0;
+}
+
+static void draw_changes(struct sim_plan *plan, uint64_t seed)
+{
+    struct prng prng;
+    prng_init(&prng, seed ^ UINT64_C(0x6368616e6765));
+    if (prng_chance(&prng, 1, 2)) {
+        draw_members(plan, &prng);
+    }
+    if (plan->sync == AOF_SYNC_ALWAYS && prng_chance(&prng, 1, 4)) {
+        draw_bad_disk(plan, &prng);
+    }
+}
+
+void sim_plan_draw(struct sim_plan *plan, uint64_t seed, bool is_fixed)
 {
     struct prng prng;
     prng_init(&prng, seed ^ UINT64_C(0x706c616e));
@@ -109,14 +155,22 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed)
     if (prng_chance(&prng, 1, 6)) {
         focus_on_leadership(plan, &prng);
     }
+    plan->replication = plan->nodes;
+    plan->members_max = plan->nodes;
+    plan->bad_disk = UINT32_MAX;
+    if (!is_fixed) {
+        draw_changes(plan, seed);
+    }
 }
 
 void sim_plan_print(const struct sim_plan *plan, struct buffer *out)
 {
     static const char *const syncs[] = { "always", "everysec", "no" };
-    buffer_printf(out, "nodes %u sync %s lease %d clients %u json %u keys %u depth %u think %u us ",
-                  plan->nodes, syncs[plan->sync], plan->lease_reads, plan->clients,
-                  plan->json_clients, plan->keys, plan->depth, plan->think_mean_us);
+    buffer_printf(out, "nodes %u copies %u members %u bad disk %d ", plan->nodes, plan->replication,
+                  plan->members_max, (int)plan->bad_disk);
+    buffer_printf(out, "sync %s lease %d clients %u json %u keys %u depth %u think %u us ",
+                  syncs[plan->sync], plan->lease_reads, plan->clients, plan->json_clients,
+                  plan->keys, plan->depth, plan->think_mean_us);
     buffer_printf(out, "heartbeat %u election %u ms ", plan->heartbeat_ms,
                   plan->election_timeout_ms);
     buffer_printf(out, "segment %u snapshot %u any %u%% quorum %u%% power-loss %u%% faults %u ms [",

@@ -3,6 +3,7 @@
  */
 #include "sim_probe.h"
 
+#include "cluster/confchange.h"
 #include "cluster/raft_internal.h"
 #include "consensus.h"
 #include "storage/kv_store.h"
@@ -85,13 +86,22 @@ uint64_t probe_number(const struct sim_machine *machine)
     return machine->node->consensus->options.node;
 }
 
-bool probe_votes(const struct sim_machine *machine, const struct probe *probe)
+void probe_target(const struct sim_machine *machine, uint32_t group,
+                  const struct raft_config *current, struct raft_config *out)
+{
+    struct node *node = machine->node;
+    uint32_t number = group == SIM_GROUP_META ? (uint32_t)GROUP_META : group;
+    members_target(&node->members, &node_targets(node)->placement, number, current, out);
+}
+
+bool probe_is_as_wanted(const struct sim_machine *machine, uint32_t group,
+                        const struct probe *probe)
 {
     uint64_t index = 0;
     const struct raft_config *config = raft_config(probe->raft, &index);
-    int at = raft_config_find(config, probe_number(machine));
-    return at >= 0 && !raft_config_is_joint(config) &&
-           (config->members[at].roles & RAFT_VOTER) != 0;
+    struct raft_config target;
+    probe_target(machine, group, config, &target);
+    return index <= probe->commit && raft_config_equal(config, &target);
 }
 
 static uint64_t members_digest(const struct members *members)

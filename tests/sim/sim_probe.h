@@ -28,7 +28,11 @@ bool probe_entry(const struct sim_machine *machine, uint32_t group, uint64_t ind
                  struct slice *out);
 /* Digest of the group's state machine as it stands (keys, versions, expiries, sessions). */
 uint64_t probe_digest(const struct sim_machine *machine, uint32_t group);
-/* This machine votes in the group's configuration, as `probe` sees it. */
-bool probe_votes(const struct sim_machine *machine, const struct probe *probe);
+/* The configuration that the machine's list of members asks for. */
+void probe_target(const struct sim_machine *machine, uint32_t group,
+                  const struct raft_config *current, struct raft_config *out);
+/* The group's configuration is that one, for certain. */
+bool probe_is_as_wanted(const struct sim_machine *machine, uint32_t group,
+                        const struct probe *probe);
 /* Raft's number of a machine's node. */
 uint64_t probe_number(const struct sim_machine *machine);

@@ -79,6 +79,11 @@ void checks_on_crash(struct sim_machine *machine)
     }
 }
 
+void checks_on_wipe(const struct sim_machine *machine)
+{
+    check_promises_wipe(machine->sim->checks->promises, machine);
+}
+
 void checks_on_answer(struct sim *sim, const struct sim_op *op)
 {
     check_effects_answer(sim, sim->checks->chain, op);

@@ -23,6 +23,8 @@ void checks_after_turn(struct sim_machine *machine);
 void checks_on_start(struct sim_machine *machine);
 /* The process is dead, its memory can still be looked at. */
 void checks_on_crash(struct sim_machine *machine);
+/* Its disk is empty now: what it promised is gone, and whoever comes back is another. */
+void checks_on_wipe(const struct sim_machine *machine);
 /* A client's operation has ended. */
 void checks_on_answer(struct sim *sim, const struct sim_op *op);
 
@@ -60,6 +62,7 @@ void check_promises_turn(struct check_promises *check, const struct sim_machine 
                          uint32_t group, const struct probe *probe);
 void check_promises_start(struct check_promises *check, const struct sim_machine *machine,
                           uint32_t group, const struct probe *probe);
+void check_promises_wipe(struct check_promises *check, const struct sim_machine *machine);
 
 /* digests.c */
 struct check_digests;

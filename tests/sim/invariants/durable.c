@@ -61,13 +61,14 @@ void check_durable_commit(struct sim *sim, const struct probe *probe, uint32_t g
     }
     uint32_t voters = 0;
     uint32_t holders = 0;
-    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+    for (uint32_t i = 0; i < sim->count; i++) {
         struct sim_machine *machine = &sim->machines[i];
         uint64_t number = members_number(sim_node_name(machine->machine));
         int at = raft_config_find(config, number);
         if (at >= 0 && (config->members[at].roles & RAFT_VOTER) != 0) {
             voters += 1;
-            holders += platter_holds(machine, bytes) || has_compacted(machine, group, index);
+            holders += machine->is_wiped || platter_holds(machine, bytes) ||
+                       has_compacted(machine, group, index);
         }
     }
     if (holders <= voters / 2) {

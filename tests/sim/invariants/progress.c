@@ -10,13 +10,65 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+/* Sound, in no change of members; and when all members are in the core, the members are those that
+ * the list asks for. */
+static bool is_as_wanted(const struct sim_machine *machine, uint32_t group,
+                         const struct probe *probe)
+{
+    const struct sim *sim = machine->sim;
+    uint64_t index = 0;
+    const struct raft_config *config = raft_config(probe->raft, &index);
+    if (raft_is_suspect(probe->raft) || raft_config_is_joint(config)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < sim->count; i++) {
+        bool is_member = sim->machines[i].standing == STANDING_MEMBER;
+        if (is_member != ((sim->core >> i & 1) != 0)) {
+            return true;
+        }
+    }
+    return probe_is_as_wanted(machine, group, probe);
+}
+
+/* "1v 2l": who belongs to it, and how (v: votes, o: votes no more when the change is over, l). */
+static void config_print(const struct sim *sim, const struct raft_config *config,
+                         struct buffer *out)
+{
+    for (uint32_t i = 0; i < sim->count; i++) {
+        int at = raft_config_find(config, members_number(sim_node_name(sim->machines[i].machine)));
+        uint8_t roles = at >= 0 ? config->members[at].roles : 0;
+        if (roles != 0) {
+            buffer_printf(out, " %u%s%s%s", i + 1, roles & RAFT_VOTER ? "v" : "",
+                          roles & RAFT_OUTGOING ? "o" : "", roles & RAFT_LEARNER ? "l" : "");
+        }
+    }
+}
+
+static void say_configuration(const struct sim_machine *machine, uint32_t group,
+                              const struct probe *probe, char *out_why, size_t why_size)
+{
+    uint64_t index = 0;
+    const struct raft_config *config = raft_config(probe->raft, &index);
+    struct raft_config target;
+    struct buffer text = { 0 };
+    probe_target(machine, group, config, &target);
+    config_print(machine->sim, config, &text);
+    buffer_append_text(&text, ", wanted");
+    config_print(machine->sim, &target, &text);
+    buffer_append_byte(&text, '\0');
+    (void)snprintf(out_why, why_size, "%s, group %u%s: configuration%s",
+                   sim_node_name(machine->machine), group,
+                   raft_is_suspect(probe->raft) ? ", suspect" : "", text.data);
+    buffer_free(&text);
+}
+
 static bool group_has_converged(const struct sim *sim, uint32_t group, char *out_why,
                                 size_t why_size)
 {
     uint32_t leaders = 0;
     uint64_t applied = UINT64_MAX;
     uint64_t digest = 0;
-    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+    for (uint32_t i = 0; i < sim->count; i++) {
         const struct sim_machine *machine = &sim->machines[i];
         struct probe probe;
         if ((sim->core >> i & 1) == 0) {
@@ -40,8 +92,8 @@ static bool group_has_converged(const struct sim *sim, uint32_t group, char *out
             (void)snprintf(out_why, why_size, "node%u, group %u: another state", i + 1, group);
             return false;
         }
-        if (probe.raft != NULL && !probe_votes(machine, &probe)) {
-            (void)snprintf(out_why, why_size, "node%u does not vote in group %u", i + 1, group);
+        if (probe.raft != NULL && !is_as_wanted(machine, group, &probe)) {
+            say_configuration(machine, group, &probe, out_why, why_size);
             return false;
         }
         applied = probe.applied;

@@ -89,3 +89,8 @@ void check_promises_start(struct check_promises *check, const struct sim_machine
                  probe->last, term);
     }
 }
+
+void check_promises_wipe(struct check_promises *check, const struct sim_machine *machine)
+{
+    memset(check->promises[machine->number], 0, sizeof(check->promises[machine->number]));
+}
