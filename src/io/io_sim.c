@@ -36,6 +36,7 @@ static struct sim_client *client_with_news(struct sim_world *world);
 static struct sim_node *node_soonest(struct sim_world *world, uint64_t *out_time_ns);
 static uint64_t node_local_ns(const struct sim_node *node);
 static uint64_t node_true_ns(const struct sim_node *node, uint64_t local_ns);
+static void deadline_set(struct sim_io *io, uint64_t deadline_ns);
 static void io_drop(struct sim_io *io);
 
 /* ── options ─────────────────────────────────────────────────────────────────────────────────── */
@@ -145,8 +146,13 @@ void sim_trace(struct sim_world *world, const struct sim_node *node, const char 
 {
     uint64_t hash = mix(world->trace_hash, world->now_ns);
     hash = mix(hash, node != NULL ? node->index : SIM_OUTSIDE);
-    for (const char *at = what; *at != '\0'; at++) {
-        hash = mix(hash, (unsigned char)*at);
+    for (size_t left = strlen(what), at = 0; left > 0;) {
+        uint64_t word = 0;
+        size_t size = left < sizeof(word) ? left : sizeof(word);
+        memcpy(&word, what + at, size);
+        hash = mix(hash, word);
+        at += size;
+        left -= size;
     }
     world->trace_hash = mix(mix(hash, a), b);
     if (world->trace_line != NULL) {
@@ -240,7 +246,7 @@ bool sim_world_step(struct sim_world *world, uint64_t until_ns, struct sim_turn 
             continue;
         }
         world->now_ns = node_ns;
-        node->io->deadline_ns = UINT64_MAX;
+        deadline_set(node->io, UINT64_MAX);
         node->io->idle_waits = 0;
         node->turns += 1;
         node->busy_until_ns = node_ns + 1 +
@@ -275,7 +281,7 @@ static struct sim_node *node_soonest(struct sim_world *world, uint64_t *out_time
             continue;
         }
         bool has_work = io->ready_count > 0 || io->done_first != NULL || io->wake_requested;
-        uint64_t time_ns = has_work ? world->now_ns : node_true_ns(node, io->deadline_ns);
+        uint64_t time_ns = has_work ? world->now_ns : io->due_ns;
         time_ns = time_ns < node->busy_until_ns ? node->busy_until_ns : time_ns;
         time_ns = time_ns < world->now_ns ? world->now_ns : time_ns;
         if (time_ns < *out_time_ns) {
@@ -371,6 +377,7 @@ struct io *sim_node_boot(struct sim_node *node)
     io->world = node->world;
     io->node = node;
     io->deadline_ns = UINT64_MAX;
+    io->due_ns = UINT64_MAX;
     io->next_descriptor = 3;
     io->next_port = (uint16_t)(32768 + prng_below(&node->random, 20000));
     if (!node->is_powered) { /* the monotonic clock starts anew with the machine */
@@ -441,6 +448,9 @@ void sim_node_clock_rate(struct sim_node *node, uint32_t rate_ppm)
     node->clock_local_ns = node_local_ns(node);
     node->clock_true_ns = node->world->now_ns;
     node->clock_rate_ppm = rate_ppm;
+    if (node->io != NULL) {
+        deadline_set(node->io, node->io->deadline_ns);
+    }
 }
 
 void sim_node_wall_step(struct sim_node *node, int64_t step_ms)
@@ -472,6 +482,9 @@ void *sim_node_owner(const struct sim_node *node)
 static uint64_t node_local_ns(const struct sim_node *node)
 {
     uint64_t elapsed_ns = node->world->now_ns - node->clock_true_ns;
+    if (node->clock_rate_ppm == SIM_PPM) {
+        return node->clock_local_ns + elapsed_ns;
+    }
     unsigned __int128 scaled = (unsigned __int128)elapsed_ns * node->clock_rate_ppm / SIM_PPM;
     return node->clock_local_ns + (uint64_t)scaled;
 }
@@ -485,9 +498,18 @@ static uint64_t node_true_ns(const struct sim_node *node, uint64_t local_ns)
     if (local_ns <= node->clock_local_ns) {
         return node->clock_true_ns;
     }
+    if (node->clock_rate_ppm == SIM_PPM && local_ns < UINT64_MAX / 2) {
+        return local_ns - node->clock_local_ns + node->clock_true_ns;
+    }
     unsigned __int128 scaled = (unsigned __int128)(local_ns - node->clock_local_ns) * SIM_PPM;
     scaled = (scaled + node->clock_rate_ppm - 1) / node->clock_rate_ppm + node->clock_true_ns;
     return scaled < UINT64_MAX ? (uint64_t)scaled : UINT64_MAX - 1;
+}
+
+static void deadline_set(struct sim_io *io, uint64_t deadline_ns)
+{
+    io->deadline_ns = deadline_ns;
+    io->due_ns = node_true_ns(io->node, deadline_ns);
 }
 
 /* ── the backend ─────────────────────────────────────────────────────────────────────────────── */
@@ -525,7 +547,7 @@ static void sim_machine_boot(struct io *io, char *out)
 static void sim_wait(struct io *base, uint64_t deadline_ns)
 {
     struct sim_io *io = sim_io_from(base);
-    io->deadline_ns = deadline_ns;
+    deadline_set(io, deadline_ns);
     sim_net_turn_end(io);
     io->idle_waits += 1;
     if (io->idle_waits <= IDLE_WAITS_MAX || io->is_dead || io->done_first != NULL) {
@@ -536,6 +558,7 @@ static void sim_wait(struct io *base, uint64_t deadline_ns)
         uint64_t local_ns = node_local_ns(node);
         node->clock_local_ns = deadline_ns > local_ns ? deadline_ns : local_ns;
         node->clock_true_ns = node->world->now_ns;
+        deadline_set(io, deadline_ns);
     }
 }
 

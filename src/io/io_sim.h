@@ -180,6 +180,9 @@ enum sim_disk_view { SIM_DISK_CACHE, SIM_DISK_PLATTER };
 /* Replaces `out` by the file's bytes.  False when there is no such file. */
 bool sim_disk_read(struct sim_node *node, const char *path, enum sim_disk_view view,
                    struct buffer *out);
+/* The bytes of the file's platter without the zeros that follow them, borrowed until the disk
+ * changes.  False when there is no such file. */
+bool sim_disk_platter(struct sim_node *node, const char *path, struct slice *out);
 /* Creates or replaces the file, durably, behind everybody's back (its directory must exist). */
 void sim_disk_write(struct sim_node *node, const char *path, struct slice data);
 /* Replaces the bytes of a file in place, in cache and platter; its size stays.  False when there is

@@ -633,6 +633,18 @@ bool sim_disk_read(struct sim_node *node, const char *path, enum sim_disk_view v
     return true;
 }
 
+bool sim_disk_platter(struct sim_node *node, const char *path, struct slice *out)
+{
+    const struct sim_inode *inode = inode_at(node, path, SIM_DISK_PLATTER);
+    if (inode == NULL) {
+        return false;
+    }
+    size_t durable = inode->platter_size;
+    size_t size = inode->platter.size < durable ? inode->platter.size : durable;
+    *out = slice_make(inode->platter.data, size);
+    return true;
+}
+
 void sim_disk_write(struct sim_node *node, const char *path, struct slice data)
 {
     struct sim_disk *disk = &node->disk;

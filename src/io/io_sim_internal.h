@@ -171,7 +171,8 @@ struct sim_io {
     struct sim_node *node;
     bool is_dead;
     bool wake_requested;
-    uint64_t deadline_ns; /* in the node's time */
+    uint64_t deadline_ns; /* in the node's time ... */
+    uint64_t due_ns;      /* ... and in the world's */
     uint32_t idle_waits;  /* io_wait calls in this turn since the last event */
     struct io_socket *sockets;
     struct io_socket **ready; /* sockets that may have an event */

@@ -129,6 +129,7 @@ struct sim_machine {
     bool is_meta_bad;       /* one of its meta files, since its last start */
     uint32_t damages;       /* done to its files */
     uint64_t turns_seen, turns_since_ns;
+    size_t found_at; /* durable.c: where in a log file it found something */
 };
 
 void sim_machines_new(struct sim *sim);

@@ -31,11 +31,16 @@ uint64_t probe_fingerprint(const struct sim_machine *machine, uint32_t group)
         return has_group ? machine->node->shard.groups[group].applied + 1 : 0;
     }
     const struct raft *raft = replica->raft;
-    uint64_t hash = mix(raft->term, raft->voted_for);
-    hash = mix(hash, raft->log.last_index << 16 ^ raft->log.last_term);
-    hash = mix(hash, raft->log.durable_index << 24 ^ raft->commit_index);
-    hash = mix(hash, replica->applied << 8 ^ (uint64_t)raft->role);
-    return mix(hash, raft->persisted_id);
+    /* Factors of their own, so that the products do not wait for each other. */
+    uint64_t sum = raft->term * UINT64_C(0x9e3779b97f4a7c15);
+    sum += raft->voted_for * UINT64_C(0xbf58476d1ce4e5b9);
+    sum += raft->log.last_index * UINT64_C(0x94d049bb133111eb);
+    sum += raft->log.last_term * UINT64_C(0xd6e8feb86659fd93);
+    sum += raft->log.durable_index * UINT64_C(0xa0761d6478bd642f);
+    sum += raft->commit_index * UINT64_C(0xe7037ed1a0b428db);
+    sum += replica->applied * UINT64_C(0x8ebc6af09c88c6e3);
+    sum += (uint64_t)raft->role * UINT64_C(0x589965cc75374cc3);
+    return sum + raft->persisted_id * UINT64_C(0x1d8e4e27c47d124f);
 }
 
 bool probe_group(const struct sim_machine *machine, uint32_t group, struct probe *out)

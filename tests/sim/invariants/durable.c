@@ -11,14 +11,36 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { SAMPLED_IN = 16 }; /* reading whole disks takes time */
+enum {
+    SAMPLED_IN = 16, /* searching whole logs takes time */
+    NEAR_BYTES = 32768,
+};
 
-/* The newest file first: there it is, as a rule. */
-static bool platter_holds(struct sim_machine *machine, struct slice bytes)
+static bool file_holds(struct sim_machine *machine, const char *name, struct slice bytes,
+                       bool is_near)
+{
+    char path[512];
+    struct slice file;
+    (void)snprintf(path, sizeof(path), "/data/%s", name);
+    if (!sim_disk_platter(machine->machine, path, &file) || file.size == 0) {
+        return false;
+    }
+    size_t at = is_near && machine->found_at < file.size ? machine->found_at : 0;
+    size_t left = file.size - at;
+    left = is_near && left > NEAR_BYTES ? NEAR_BYTES : left;
+    const char *found = memmem(file.data + at, left, bytes.data, bytes.size);
+    if (found != NULL) {
+        size_t offset = (size_t)(found - file.data);
+        machine->found_at = offset > NEAR_BYTES / 4 ? offset - NEAR_BYTES / 4 : 0;
+    }
+    return found != NULL;
+}
+
+/* is_near: looks only where the one before was found, in the newest file. */
+static bool platter_holds(struct sim_machine *machine, struct slice bytes, bool is_near)
 {
     enum { FILES_MAX = 256 };
     struct buffer names = { 0 };
-    struct buffer file = { 0 };
     const char *logs[FILES_MAX];
     uint32_t count = 0;
     bool is_there = false;
@@ -28,15 +50,10 @@ static bool platter_holds(struct sim_machine *machine, struct slice bytes)
             logs[count++] = names.data + at;
         }
     }
-    while (count > 0 && !is_there) {
-        char path[512];
-        (void)snprintf(path, sizeof(path), "/data/%s", logs[--count]);
-        if (sim_disk_read(machine->machine, path, SIM_DISK_PLATTER, &file) && file.size > 0) {
-            is_there = memmem(file.data, file.size, bytes.data, bytes.size) != NULL;
-        }
+    for (uint32_t i = count; i-- > 0 && !is_there && (!is_near || i + 1 == count);) {
+        is_there = file_holds(machine, logs[i], bytes, is_near);
     }
     buffer_free(&names);
-    buffer_free(&file);
     return is_there;
 }
 
@@ -46,6 +63,22 @@ static bool has_compacted(const struct sim_machine *machine, uint32_t group, uin
     struct probe probe;
     return machine->is_serving && probe_group(machine, group, &probe) && probe.raft != NULL &&
            probe.first > index;
+}
+
+/* How many of the configuration's voters have it for certain. */
+static uint32_t holders_count(struct sim *sim, const struct raft_config *config, uint32_t group,
+                              uint64_t index, struct slice bytes, bool is_near)
+{
+    uint32_t holders = 0;
+    for (uint32_t i = 0; i < sim->count; i++) {
+        struct sim_machine *machine = &sim->machines[i];
+        int at = raft_config_find(config, members_number(sim_node_name(machine->machine)));
+        if (at >= 0 && (config->members[at].roles & RAFT_VOTER) != 0) {
+            holders += machine->is_wiped || platter_holds(machine, bytes, is_near) ||
+                       has_compacted(machine, group, index);
+        }
+    }
+    return holders;
 }
 
 void check_durable_commit(struct sim *sim, const struct probe *probe, uint32_t group,
@@ -60,16 +93,12 @@ void check_durable_commit(struct sim *sim, const struct probe *probe, uint32_t g
         return; /* another configuration may have decided */
     }
     uint32_t voters = 0;
-    uint32_t holders = 0;
-    for (uint32_t i = 0; i < sim->count; i++) {
-        struct sim_machine *machine = &sim->machines[i];
-        uint64_t number = members_number(sim_node_name(machine->machine));
-        int at = raft_config_find(config, number);
-        if (at >= 0 && (config->members[at].roles & RAFT_VOTER) != 0) {
-            voters += 1;
-            holders += machine->is_wiped || platter_holds(machine, bytes) ||
-                       has_compacted(machine, group, index);
-        }
+    for (uint32_t i = 0; i < config->members_count; i++) {
+        voters += (config->members[i].roles & RAFT_VOTER) != 0;
+    }
+    uint32_t holders = holders_count(sim, config, group, index, bytes, /* is_near= */ true);
+    if (holders <= voters / 2) {
+        holders = holders_count(sim, config, group, index, bytes, /* is_near= */ false);
     }
     if (holders <= voters / 2) {
         sim_fail(sim, "I10 committed is durable",
