@@ -131,7 +131,22 @@ static void step_end(struct raft *raft, struct raft_output *output)
     ASSERT(raft->truncated_id <= raft->persist_id);
 }
 
-/* Pitfall 21: only mail for exactly this replica, from the members we know or from strangers. */
+static bool is_vote_request(const struct raft_message *message)
+{
+    return message->kind == RAFT_MESSAGE_PREVOTE || message->kind == RAFT_MESSAGE_VOTE;
+}
+
+/* From a leader to its followers. */
+static bool is_from_leader(const struct raft_message *message)
+{
+    return message->kind == RAFT_MESSAGE_APPEND || message->kind == RAFT_MESSAGE_HEARTBEAT ||
+           message->kind == RAFT_MESSAGE_COMMIT || message->kind == RAFT_MESSAGE_SNAPSHOT;
+}
+
+/* Pitfall 21: only mail for exactly this replica.  What counts towards a majority counts for
+ * exactly the member that we know, or comes from strangers and counts for nobody.  A candidate's
+ * and a leader's word is judged by term and log alone: our configuration may be older than his, and
+ * name a predecessor whose disk was wiped; it is he who brings the newer one. */
 static bool is_for_us(const struct raft *raft, const struct raft_message *message)
 {
     const struct raft_options *self = &raft->options;
@@ -143,21 +158,9 @@ static bool is_for_us(const struct raft *raft, const struct raft_message *messag
         return true;
     }
     int at = raft_config_find(&raft->config.config, message->from);
-    bool is_known = at >= 0;
+    bool counts = at >= 0 && !is_from_leader(message) && !is_vote_request(message);
     return message->to_incarnation == self->incarnation &&
-           (!is_known || raft->config.config.members[at].incarnation == message->from_incarnation);
-}
-
-static bool is_vote_request(const struct raft_message *message)
-{
-    return message->kind == RAFT_MESSAGE_PREVOTE || message->kind == RAFT_MESSAGE_VOTE;
-}
-
-/* From a leader to its followers. */
-static bool is_from_leader(const struct raft_message *message)
-{
-    return message->kind == RAFT_MESSAGE_APPEND || message->kind == RAFT_MESSAGE_HEARTBEAT ||
-           message->kind == RAFT_MESSAGE_COMMIT || message->kind == RAFT_MESSAGE_SNAPSHOT;
+           (!counts || raft->config.config.members[at].incarnation == message->from_incarnation);
 }
 
 /* Pitfalls 7 and 8: who heard a leader within the election timeout helps nobody to replace it,
