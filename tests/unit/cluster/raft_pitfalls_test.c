@@ -608,20 +608,8 @@ TEST(p21_mail_is_for_one_incarnation_of_one_group)
     }
     (void)solo_feed(&solo, &good);
     CHECK_EQ(raft_term(solo.raft), 5);
-    solo_end(&solo);
-}
-
-/* A leader that was wiped once and is a member again: who lags knows only its predecessor, and
- * would never learn better if it did not listen. */
-TEST(p21_a_leader_is_heard_whoever_it_was_before)
-{
-    struct solo solo = solo_new(3);
-    struct raft_message leader = solo_message(&solo, 2, RAFT_MESSAGE_HEARTBEAT, 5);
-    leader.from_incarnation = 2;
-    (void)solo_feed(&solo, &leader);
-    CHECK_EQ(raft_term(solo.raft), 5);
-    CHECK_EQ(raft_leader(solo.raft), 2);
-    CHECK(solo.world->output->messages_count > 0);
+    good.from_incarnation = 2; /* but a leader is heard, whoever had that id before */
+    (void)solo_feed(&solo, &good);
     CHECK_EQ(solo.world->output->messages[0].to_incarnation, 2);
     solo_end(&solo);
 }
