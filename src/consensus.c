@@ -269,6 +269,8 @@ static void append_log_reset(struct consensus *consensus, struct replica *replic
     log_reset_write(&reset, aof_record_begin(aof, LOG_RESET_BYTES));
     consensus->shard->proposed_sequence = aof_record_end(
         aof, LOG_RESET_BYTES, AOF_LOG_RESET, (uint16_t)replica->group, /* more= */ false);
+    log_event(consensus->log, LOG_DEBUG, "log_reset", LOG_U64("group", replica->group),
+              LOG_U64("index", reset.index));
     fail_unknown(consensus, replica);
     replica_window_reset(replica, output->log_reset_index + 1);
 }
@@ -341,6 +343,11 @@ static void append_entries(struct consensus *consensus, struct replica *replica,
                                       /* more= */ false);
         consensus->shard->proposed_sequence = at->sequence;
         replica->unhinted_bytes += at->size;
+        if (UNLIKELY(entry->config != NULL)) {
+            log_event(consensus->log, LOG_DEBUG, "config_appended",
+                      LOG_U64("group", replica->group), LOG_U64("index", entry->index),
+                      LOG_BOOL("joint", raft_config_is_joint(entry->config)));
+        }
     }
     if (output->entries_count > 0) {
         shard_note_appended(consensus->shard, replica,
@@ -891,6 +898,10 @@ enum raft_result consensus_transfer(struct consensus *consensus, struct replica 
 {
     step(consensus, replica,
          (struct raft_input){ .kind = RAFT_INPUT_TRANSFER, .transfer = { node } });
+    if (consensus->output->result == RAFT_OK) {
+        log_event(consensus->log, LOG_DEBUG, "leadership_offered", LOG_U64("group", replica->group),
+                  LOG_U64("node", node));
+    }
     return consensus->output->result;
 }
 

@@ -11,6 +11,7 @@
 #include "consensus.h"
 #include "coordinator.h"
 #include "forward.h"
+#include "log.h"
 #include "network/peers.h"
 #include "node.h"
 #include "transfer.h"
@@ -287,6 +288,7 @@ static enum host_forget host_forget(struct host *host, uint32_t member)
     bool is_proposed =
         shard_propose_entry(&node->shard, GROUP_META, ENTRY_META, buffer_slice(&body));
     buffer_free(&body);
+    log_event(node->log, LOG_INFO, "forget_asked", LOG_STR("node", node->members.items[member].id));
     return is_proposed ? HOST_FORGET_OK : HOST_FORGET_BUSY;
 }
 

@@ -283,6 +283,7 @@ static bool welcome(struct node *node, const struct join_ask *ask)
     frame_send(node->peers, ask->link, PEER_FRAME_JOIN_WELCOME, buffer_slice(&body));
     peers_close_after_flush(node->peers, ask->link);
     buffer_free(&body);
+    log_event(node->log, LOG_DEBUG, "join_welcomed", LOG_STR("node", ask->member.id));
     return true;
 }
 
@@ -337,6 +338,7 @@ static bool ask_step(struct node *node, struct join_ask *ask)
             shard_propose_entry(&node->shard, GROUP_META, ENTRY_META, buffer_slice(&body));
         ask->proposed_term = is_proposed ? meta->term : 0;
         buffer_free(&body);
+        log_event(node->log, LOG_DEBUG, "join_proposed", LOG_STR("node", ask->member.id));
     }
     return is_late ? later(node, ask, "no majority has answered in time") : false;
 }

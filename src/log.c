@@ -89,8 +89,9 @@ static void log_destroy(struct log *log)
 int log_open(const struct log_options *options, struct log **out_log)
 {
     bool has_file = options->file != NULL && options->file[0] != '\0';
+    bool is_written = has_file || options->fd >= 0 || options->tap == NULL;
     int fd = has_file ? file_open(options->file) : options->fd;
-    if (fd < 0) {
+    if (fd < 0 && is_written) {
         return has_file ? fd : -EBADF;
     }
     struct log *log = mem_zalloc(sizeof(*log));
@@ -103,12 +104,17 @@ int log_open(const struct log_options *options, struct log **out_log)
     log->fd = fd;
     atomic_init(&log->level, (uint32_t)options->level);
     atomic_init(&log->format, (uint32_t)options->format);
+    (void)pthread_mutex_init(&log->mutex, NULL);
+    if (!is_written) {
+        atomic_init(&log->level, (uint32_t)LOG_ERROR + 1);
+        *out_log = log;
+        return 0;
+    }
     log->capacity = options->ring_bytes > 0 ? options->ring_bytes : LOG_RING_BYTES;
     log->ring = mem_alloc(log->capacity);
     pthread_condattr_t monotonic;
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_mutex_init(&log->mutex, NULL);
     (void)pthread_cond_init(&log->filled, NULL);
     (void)pthread_cond_init(&log->drained, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
@@ -124,6 +130,11 @@ int log_open(const struct log_options *options, struct log **out_log)
 void log_close(struct log *log)
 {
     if (log == NULL) {
+        return;
+    }
+    if (log->ring == NULL) { /* nothing is written: there is no thread */
+        (void)pthread_mutex_destroy(&log->mutex);
+        mem_free(log);
         return;
     }
     (void)pthread_mutex_lock(&log->mutex);
@@ -201,6 +212,9 @@ static bool flush_locked(struct log *log, uint32_t timeout_ms)
 void log_write(struct log *log, enum log_level level, const char *event,
                const struct log_field *fields)
 {
+    if (log != NULL && log->options.tap != NULL) {
+        log->options.tap(log->options.tap_owner, event, fields);
+    }
     if (!log_enabled(log, level)) {
         return;
     }

@@ -69,6 +69,11 @@ struct log_options {
      */
     uint64_t (*clock)(void *owner);
     void *clock_owner;
+    /* Is told of every event, whatever its level, before it is written; NULL: nobody is.  With a
+     * tap `file` NULL and `fd` < 0 are allowed: nothing is written then.  (Simulations crash nodes
+     * right where they say something.) */
+    void (*tap)(void *owner, const char *event, const struct log_field *fields);
+    void *tap_owner;
 };
 
 enum {

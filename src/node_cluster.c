@@ -241,7 +241,9 @@ int node_meta_write(struct node *node)
     buffer_free(&bytes);
     recovery_stamp(node->io, recovery_is_settled(node->consensus), node->config->appendfsync,
                    &node->meta);
+    log_event(node->log, LOG_DEBUG, "meta_writing", LOG_U64("epoch", node->members.epoch));
     int written = data_dir_write(node->data_dir, &node->meta);
+    log_event(node->log, LOG_DEBUG, "meta_written", LOG_U64("epoch", node->members.epoch));
     if (written < 0) {
         log_event(node->log, LOG_ERROR, "meta_write_failed", LOG_ERRNO("error", written));
     } else if (node->is_serving) {

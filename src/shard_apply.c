@@ -17,6 +17,7 @@
 #include "cluster/confchange.h"
 #include "consensus.h"
 #include "io/io.h"
+#include "log.h"
 #include "members.h"
 #include "storage/snapshot.h"
 
@@ -463,6 +464,9 @@ static void apply_one(struct shard *shard, struct shard_stage *stage)
     if (entry->kind == ENTRY_CONFIG) {
         bool is_config = raft_config_decode(entry->body, &replica->applied_config);
         ASSERT(is_config);
+        log_event(shard->consensus->log, LOG_DEBUG, "config_applied",
+                  LOG_U64("group", replica->group), LOG_U64("index", entry->index),
+                  LOG_BOOL("joint", raft_config_is_joint(&replica->applied_config)));
     }
     replica->applied = entry->index;
     replica->applied_term = entry->term;

@@ -266,6 +266,8 @@ static void group_end(struct snapshots *snapshots)
     snapshots->files++;
     snapshots->keys += meta.keys;
     snapshots->bytes += meta.bytes;
+    log_event(snapshots->log, LOG_DEBUG, "snapshot_file_done", LOG_U64("group", snapshots->group),
+              LOG_U64("index", meta.index));
     if (meta.index < group->snapshot_index) {
         return; /* another node's snapshot has taken the group further meanwhile */
     }
@@ -357,6 +359,8 @@ static void release_step(struct snapshots *snapshots)
         return;
     }
     snapshots->release = RELEASE_NONE;
+    log_event(snapshots->log, LOG_DEBUG, "log_released",
+              LOG_U64("before", snapshots->release_sequence));
     aof_release(aof, snapshots->release_sequence);
     snapshots->log_bytes_at_round = aof_stats(aof).log_bytes;
 }

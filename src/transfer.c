@@ -238,6 +238,7 @@ static void fetch_ask(struct transfers *transfers, struct fetch *fetch)
     peers_frame_end(transfers->peers, fetch->link, 10);
     fetch->state = FETCH_RECEIVING;
     fetch_progress(transfers, fetch);
+    log_event(transfers->log, LOG_DEBUG, "snapshot_asked", LOG_U64("group", fetch->replica->group));
 }
 
 static bool fetch_on_begin(struct transfers *transfers, struct fetch *fetch, struct slice body)
@@ -306,6 +307,8 @@ static bool fetch_on_end(struct transfers *transfers, struct fetch *fetch, struc
     fetch->view = kv_view_begin(fetch->kv);
     snapshot_writer_begin(fetch->writer, &fetch->meta, fetch->view);
     fetch->state = FETCH_WRITING;
+    log_event(transfers->log, LOG_DEBUG, "snapshot_writing",
+              LOG_U64("group", fetch->replica->group));
     return true;
 }
 
@@ -357,6 +360,8 @@ static void fetch_write(struct transfers *transfers, struct fetch *fetch)
         kv_view_end(fetch->view);
         fetch->view = NULL;
         fetch->state = FETCH_ENDING;
+        log_event(transfers->log, LOG_DEBUG, "snapshot_written",
+                  LOG_U64("group", fetch->replica->group));
         break;
     case SNAPSHOT_FAILED:
     case SNAPSHOT_IDLE:
@@ -525,6 +530,7 @@ static void sending_begin(struct transfers *transfers, uint64_t link, struct rep
         .deadline_ns = stall_ns(transfers),
     };
     transfers->stats.sending++;
+    log_event(transfers->log, LOG_DEBUG, "snapshot_sending", LOG_U64("group", replica->group));
     if (replica->group != GROUP_META) {
         sending->view = kv_view_begin(transfers->shard->keyspace.partitions[replica->group]);
     }
@@ -566,6 +572,7 @@ static void send_end(struct transfers *transfers, struct sending *sending)
     peers_frame_end(transfers->peers, sending->link, 16);
     sending->is_ended = true;
     transfers->stats.sent++;
+    log_event(transfers->log, LOG_DEBUG, "snapshot_sent", LOG_U64("group", sending->group));
 }
 
 /* Sends a block, or the end. */

@@ -278,4 +278,36 @@ TEST(threads)
     CHECK_EQ(dropped, 0);
 }
 
+struct tapped {
+    char event[32];
+    uint64_t number;
+    uint32_t count;
+};
+
+static void tap(void *owner, const char *event, const struct log_field *fields)
+{
+    struct tapped *tapped = owner;
+    (void)snprintf(tapped->event, sizeof(tapped->event), "%s", event);
+    tapped->number = fields[1].number; /* behind LOG_SKIP */
+    tapped->count += 1;
+}
+
+/* Told of every event, also of those that are not written; a log may have nothing but a tap. */
+TEST(tap_hears_everything)
+{
+    struct tapped tapped = { 0 };
+    struct log_options options = { .level = LOG_WARN, .fd = -1, .tap = tap, .tap_owner = &tapped };
+    struct log *log = NULL;
+    CHECK(log_open(&options, &log) == 0);
+    CHECK(!log_enabled(log, LOG_ERROR));
+    log_event(log, LOG_DEBUG, "small", LOG_U64("group", 17));
+    CHECK(strcmp(tapped.event, "small") == 0);
+    CHECK_EQ(tapped.number, 17);
+    log_event(log, LOG_ERROR, "large");
+    CHECK(strcmp(tapped.event, "large") == 0);
+    CHECK_EQ(tapped.count, 2);
+    CHECK(log_flush(log, 1000));
+    log_close(log);
+}
+
 TEST_MAIN
