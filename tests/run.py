@@ -69,6 +69,8 @@ STAGES = [
     Stage("unit tsan", "programs", make("VARIANT=tsan", *THREADED, "unit-list"), 300, build=TSAN),
     Stage("sim", "programs", make("sim-list"), 600, build=make("CC=gcc", "sim-build"),
           words=seeds(cluster_sim=150)),
+    Stage("sim points", "check", ["build/release/sim/cluster_sim", "--points", "--quiet"], 900,
+          build=make("CC=gcc", "sim-build")),
     Stage("sim asan", "programs", make("VARIANT=asan", "sim-list"), 600, build=ASAN,
           words=seeds(crash_sim=20, cluster_sim=25)),
     Stage("spec", "suites", ["tests/spec/*.py"], 300, env=servers("release")),

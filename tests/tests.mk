@@ -108,7 +108,7 @@ $(B)/sim/libsim.a: $(sim_parts)
 $(SIMS) $(SIM_TESTS): $(B)/sim/%: tests/sim/%.c $(B)/sim/libsim.a $(root) $(libs) $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -Isrc -Itests/sim -MMD -MP $< $(B)/sim/libsim.a $(root) $(libs) $(LDFLAGS) $(LDLIBS) -o $@
-.PHONY: sim sim-build sim-list sim-link sim-mutants bench
+.PHONY: sim sim-build sim-list sim-link sim-mutants sim-points bench
 sim-build: $(SIMS) $(SIM_TESTS)
 sim-list:
 	@printf '%s\n' $(SIM_TESTS) $(SIMS)
@@ -116,6 +116,8 @@ sim-link:
 	@echo $(B)/sim/libsim.a $(root) $(libs)
 sim-mutants:                       ## prove that the simulator finds known bugs of whole nodes (SEEDS=n)
 	@SEEDS="$(if $(filter command line environment,$(origin SEEDS)),$(SEEDS),300)" tests/sim/mutants.sh
+sim-points: $(B)/sim/cluster_sim    ## crash nodes at each named point of a migration (SEED=n)
+	@$< $(SEED) --points --quiet
 sim: $(SIMS)                       ## simulate crashes and clusters (SEED=first SEEDS=count)
 	@for s in $(SIMS); do $$s $(SEED) $(SEEDS) || exit 1; done
 

@@ -64,7 +64,10 @@ enum {
     QUIET_S = 3,
     QUIET_TURNS_MAX = 3000, /* a second, of an idle node */
     FAILURES_MAX = 5,
-    AGAIN_EVERY = 10, /* every tenth seed is lived twice: the same? */
+    KILLS_MAX = 6, /* of a life with --points */
+    POINT_LIVES_MAX = 8,
+    WAYS = 2 * STAGES, /* to die at a point */
+    AGAIN_EVERY = 10,  /* every tenth seed is lived twice: the same? */
 };
 
 struct arguments {
@@ -72,6 +75,8 @@ struct arguments {
     uint32_t nodes; /* 0: drawn */
     bool is_traced, is_quiet;
     bool is_fixed;        /* members stay what they are, disks are sound */
+    bool is_points;       /* a life or some for each point */
+    uint32_t kill;        /* that one only; UINT32_MAX: none */
     bool ends_with_first; /* failure */
 };
 
@@ -113,6 +118,9 @@ static void do_what_is_due(struct sim *sim)
         sim->phase == PHASE_SAFETY || (sim->phase == PHASE_FORM && sim->plan.faults_from_start);
     if (may_fault && now_ns >= sim->next_fault_ns) {
         sim_fault_draw(sim);
+    }
+    if (sim->to_kill != NULL && !sim->is_kill_armed && sim->kills < KILLS_MAX) {
+        sim_point_arm(sim, sim->to_kill);
     }
     if (sim->plan.members_max > sim->plan.nodes && now_ns >= sim->operator_ns) {
         sim_members_step(sim);
@@ -276,7 +284,7 @@ static void rest(struct sim *sim)
 
 struct outcome {
     bool passed;
-    uint32_t keys, not_judged;
+    uint32_t keys, not_judged, kills;
     uint64_t hash, virtual_ns, turns, operations;
     char invariant[64];
 };
@@ -289,6 +297,11 @@ static void print_failure(const struct sim *sim, const struct arguments *argumen
     char nodes[32] = "";
     if (arguments->nodes != 0) {
         (void)snprintf(nodes, sizeof(nodes), " --nodes %u", arguments->nodes);
+    }
+    if (sim->to_kill != NULL) {
+        const struct sim_kill *kill = sim->to_kill;
+        (void)snprintf(nodes, sizeof(nodes), " --kill %u",
+                       kill->point * WAYS + kill->stage * 2u + kill->power_loss);
     }
     printf("FAIL seed %" PRIu64 " at %.3f s: %s: %s\n  plan: %s\n"
            "  repeat: build/release/sim/cluster_sim %" PRIu64 " 1%s%s --trace\n",
@@ -324,7 +337,8 @@ static void live(struct sim *sim)
     }
 }
 
-static struct outcome run_seed(uint64_t seed, bool is_fixed, const struct arguments *arguments)
+static struct outcome run_seed(uint64_t seed, bool is_fixed, const struct sim_kill *to_kill,
+                               const struct arguments *arguments)
 {
     struct sim *sim = mem_zalloc(sizeof(*sim));
     struct sim_options calm = sim_options_calm();
@@ -336,6 +350,10 @@ static struct outcome run_seed(uint64_t seed, bool is_fixed, const struct argume
     sim_plan_draw(&sim->plan, seed, is_fixed || arguments->nodes != 0);
     sim->plan.nodes = arguments->nodes != 0 ? arguments->nodes : sim->plan.nodes;
     sim->plan.replication = arguments->nodes != 0 ? arguments->nodes : sim->plan.replication;
+    sim->to_kill = to_kill;
+    if (to_kill != NULL) {
+        sim_plan_for_points(&sim->plan);
+    }
     if (sim->plan.nodes == 1) {
         sim->plan.sync = AOF_SYNC_ALWAYS; /* else a power loss may take what was acknowledged */
     }
@@ -359,6 +377,7 @@ static struct outcome run_seed(uint64_t seed, bool is_fixed, const struct argume
         .operations = sim->history.count,
         .keys = sim->history.keys_count,
         .not_judged = sim->history.not_judged,
+        .kills = sim->kills,
     };
     (void)snprintf(outcome.invariant, sizeof(outcome.invariant), "%s",
                    sim->invariant != NULL ? sim->invariant : "");
@@ -383,7 +402,9 @@ static struct outcome run_seed(uint64_t seed, bool is_fixed, const struct argume
 
 static struct arguments arguments_read(int argc, char **argv)
 {
-    struct arguments arguments = { .first = 1, .count = 100, .is_quiet = argc <= 1 };
+    struct arguments arguments = {
+        .first = 1, .count = 100, .is_quiet = argc <= 1, .kill = UINT32_MAX
+    };
     uint32_t numbers = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--trace") == 0) {
@@ -392,6 +413,10 @@ static struct arguments arguments_read(int argc, char **argv)
             arguments.ends_with_first = true;
         } else if (strcmp(argv[i], "--fixed") == 0) {
             arguments.is_fixed = true;
+        } else if (strcmp(argv[i], "--kill") == 0 && i + 1 < argc) {
+            arguments.kill = (uint32_t)strtoul(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--points") == 0) {
+            arguments.is_points = true;
         } else if (strcmp(argv[i], "--quiet") == 0) {
             arguments.is_quiet = true;
         } else if (strcmp(argv[i], "--nodes") == 0 && i + 1 < argc) {
@@ -426,11 +451,63 @@ static const struct {
 
 enum { FOUND_SEEDS = sizeof(found_seeds) / sizeof(found_seeds[0]) };
 
+/* One way to die at a point: lives until somebody has, with seeds of its own.  False: nobody does,
+ * or a life ended badly. */
+static bool run_point(const struct sim_kill *kill, const struct arguments *arguments)
+{
+    static const char *const stages[] = { "there", "next operation", "soon" };
+    uint32_t kills = 0;
+    uint64_t seed = arguments->first * 100000 + kill->point * 100 + kill->stage * 20u;
+    seed += kill->power_loss ? POINT_LIVES_MAX : 0;
+    for (uint32_t i = 0; i < POINT_LIVES_MAX && kills == 0; i++) {
+        struct outcome outcome = run_seed(seed + i, /* is_fixed= */ true, kill, arguments);
+        kills += outcome.kills;
+        if (!outcome.passed) {
+            printf("FAIL point \"%s\", %s, %s\n", sim_point_name(kill->point), stages[kill->stage],
+                   kill->power_loss ? "power loss" : "crash");
+            return false;
+        }
+    }
+    printf("%s  %-40s %-15s %-10s %u\n", kills > 0 ? "ok  " : "FAIL", sim_point_name(kill->point),
+           stages[kill->stage], kill->power_loss ? "power loss" : "crash", kills);
+    (void)fflush(stdout);
+    return kills > 0;
+}
+
+/* Each point, right there and in one of the next operations, with power loss and without. */
+static struct sim_kill kill_make(uint32_t number)
+{
+    uint32_t way = number % WAYS;
+    return (struct sim_kill){ .point = number / WAYS,
+                              .stage = (enum sim_stage)(way / 2),
+                              .power_loss = way % 2 != 0 };
+}
+
+static int run_points(const struct arguments *arguments)
+{
+    uint32_t passed = 0;
+    uint32_t failed = 0;
+    for (uint32_t i = 0; i < sim_points_count() * WAYS; i++) {
+        struct sim_kill kill = kill_make(i);
+        *(run_point(&kill, arguments) ? &passed : &failed) += 1;
+    }
+    printf("cluster_sim: %u passed, %u failed\n", passed, failed);
+    return failed > 0;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments = arguments_read(argc, argv);
     (void)signal(SIGABRT, on_crash);
     (void)signal(SIGSEGV, on_crash);
+    if (arguments.is_points) {
+        return run_points(&arguments);
+    }
+    struct sim_kill kill;
+    bool has_kill = arguments.kill != UINT32_MAX;
+    if (has_kill) {
+        kill = kill_make(arguments.kill);
+    }
     uint64_t passed = 0;
     uint64_t failed = 0;
     uint64_t found = arguments.count > 1 ? FOUND_SEEDS : 0;
@@ -441,9 +518,10 @@ int main(int argc, char **argv)
     for (uint64_t i = 0; i < found + arguments.count && failed < failures_max; i++) {
         uint64_t seed = i < found ? found_seeds[i].seed : arguments.first + i - found;
         bool is_fixed = i < found ? found_seeds[i].is_fixed : arguments.is_fixed;
-        struct outcome outcome = run_seed(seed, is_fixed, &arguments);
+        const struct sim_kill *to_kill = has_kill ? &kill : NULL;
+        struct outcome outcome = run_seed(seed, is_fixed, to_kill, &arguments);
         if (outcome.passed && i % AGAIN_EVERY == 0 && !arguments.is_traced) {
-            struct outcome again = run_seed(seed, is_fixed, &arguments);
+            struct outcome again = run_seed(seed, is_fixed, to_kill, &arguments);
             sum.virtual_ns += again.virtual_ns;
             if (again.hash != outcome.hash) {
                 printf("FAIL seed %" PRIu64 " gave two different lives\n", seed);

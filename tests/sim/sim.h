@@ -9,6 +9,7 @@
  *   sim_fault.c       faults while the clients work, and healing
  *   sim_members.c     nodes that join, are forgotten, replaced, wiped: what an operator does
  *   sim_rot.c         files that go bad on the disk of one machine
+ *   sim_point.c       named points at which a node crashes
  *   sim_client.c      clients: what they ask, how they retry (sim_wire.c: the bytes)
  *   sim_keyspace.c    all keys at once, in the end
  *   sim_history.c     keys and operations, as the clients saw them
@@ -28,6 +29,7 @@
 #include "node.h"
 
 struct checks;
+struct log_field;
 struct sim;
 
 enum {
@@ -39,6 +41,7 @@ enum {
     SIM_PARTITIONS = 16, /* as few as there may be */
     SIM_GROUPS = SIM_PARTITIONS + 1,
     SIM_GROUP_META = SIM_PARTITIONS, /* the last one */
+    SIM_POINTS_MAX = 64,
 };
 
 static const uint64_t SIM_MS = 1000000;
@@ -66,6 +69,7 @@ enum fault {
     FAULT_REPLACE, /* a machine is gone for good: another joins, the old one is forgotten */
     FAULT_WIPE,    /* a disk is empty; the node asks to join again, under its old id */
     FAULT_ROT,     /* a file of the one bad disk changes or vanishes */
+    FAULT_POINT,   /* whoever gets to a certain point crashes there */
     FAULT_KINDS
 };
 
@@ -97,6 +101,8 @@ struct sim_plan {
 
 /* is_fixed: the members stay what they are, and disks keep what is synced. */
 void sim_plan_draw(struct sim_plan *plan, uint64_t seed, bool is_fixed);
+/* Members change all the time, so that every point is reached; nothing else happens. */
+void sim_plan_for_points(struct sim_plan *plan);
 void sim_plan_print(const struct sim_plan *plan, struct buffer *out);
 
 /* ── machines ────────────────────────────────────────────────────────────────────────────────── */
@@ -114,7 +120,7 @@ struct sim_machine {
     struct sim_node *machine;
     struct io *io;
     struct node *node;
-    struct log *log; /* --trace only */
+    struct log *log; /* writes with --trace only */
     struct config config;
     bool has_node;   /* node and io are to be dropped */
     bool is_serving; /* started, and no crash since */
@@ -129,7 +135,8 @@ struct sim_machine {
     bool is_meta_bad;       /* one of its meta files, since its last start */
     uint32_t damages;       /* done to its files */
     uint64_t turns_seen, turns_since_ns;
-    size_t found_at; /* durable.c: where in a log file it found something */
+    uint32_t appended_joint, applied_joint; /* sim_point.c: groups in a joint change */
+    size_t found_at;                        /* durable.c: where in a log file it found something */
 };
 
 void sim_machines_new(struct sim *sim);
@@ -294,6 +301,25 @@ uint32_t sim_members_spare(const struct sim *sim);
 /* sim_rot.c */
 void sim_rot(struct sim *sim);
 
+/* sim_point.c */
+enum sim_stage { STAGE_THERE, STAGE_NEXT, STAGE_SOON, STAGES };
+
+/* A crash at a named point: right there, in the next operation, or in one of the next dozen. */
+struct sim_kill {
+    uint32_t point;
+    enum sim_stage stage;
+    bool power_loss;
+    uint32_t skip; /* so often the point is let pass */
+};
+
+uint32_t sim_points_count(void);
+const char *sim_point_name(uint32_t point);
+void sim_point_arm(struct sim *sim, const struct sim_kill *kill);
+/* Arms some point. */
+void sim_point_draw(struct sim *sim);
+/* For log_options.tap; its owner is the machine. */
+void sim_point_tap(void *owner, const char *event, const struct log_field *fields);
+
 /* ── a life ──────────────────────────────────────────────────────────────────────────────────── */
 
 enum sim_phase { PHASE_FORM, PHASE_SAFETY, PHASE_LIVENESS, PHASE_END };
@@ -309,6 +335,10 @@ struct sim {
     uint32_t count;        /* of the machines that there are */
     uint64_t operator_ns;  /* when the operator looks again */
     uint32_t changes_done; /* of members */
+    struct sim_kill kill;  /* valid while armed */
+    bool is_kill_armed;
+    const struct sim_kill *to_kill; /* armed again and again; NULL: none */
+    uint32_t kills;
     uint32_t core; /* the machines that clients use: all, and in the end the healed majority */
     struct sim_connected clients[SIM_CLIENTS_MAX];
     bool clients_may_ask;

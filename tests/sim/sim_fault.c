@@ -158,6 +158,9 @@ static void fault_do(struct sim *sim, enum fault fault)
     case FAULT_ROT:
         sim_rot(sim);
         break;
+    case FAULT_POINT:
+        sim_point_draw(sim);
+        break;
     case FAULT_KINDS:
         break;
     }
@@ -169,7 +172,7 @@ void sim_fault_draw(struct sim *sim)
                                          "one way",  "leader",     "chain",      "clients cut",
                                          "clog",     "clock rate", "clock step", "snapshot",
                                          "failover", "heal",       "join",       "forget",
-                                         "replace",  "wipe",       "rot" };
+                                         "replace",  "wipe",       "rot",        "point" };
     uint32_t sum = 0;
     for (uint32_t i = 0; i < FAULT_KINDS; i++) {
         sum += sim->plan.weights[i];
@@ -207,6 +210,7 @@ void sim_faults_end(struct sim *sim)
 {
     sim_net_heal(sim->world);
     *sim_world_options(sim->world) = sim_options_calm();
+    sim->is_kill_armed = false;
     uint32_t outside = (uint32_t)prng_below(&sim->prng, sim_members_spare(sim) + 1);
     if (sim->plan.sync != AOF_SYNC_ALWAYS) {
         outside = 0; /* who may have lost something only votes when a majority of the others does */

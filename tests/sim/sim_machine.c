@@ -82,11 +82,15 @@ struct sim_machine *sim_machine_add(struct sim *sim)
     sim_disk_sound_set(machine->machine, machine->number != sim->plan.bad_disk);
     configure(sim, machine);
     struct log_options options = {
-        .level = LOG_DEBUG, .fd = STDOUT_FILENO, .clock = wall_of, .clock_owner = machine
+        .level = LOG_DEBUG,
+        .fd = sim->is_traced ? STDOUT_FILENO : -1,
+        .clock = wall_of,
+        .clock_owner = machine,
+        .tap = sim_point_tap,
+        .tap_owner = machine,
     };
-    if (sim->is_traced && log_open(&options, &machine->log) != 0) {
-        machine->log = NULL;
-    }
+    int status = log_open(&options, &machine->log);
+    ASSERT(status == 0);
     sim->core |= 1u << sim->count++;
     return machine;
 }

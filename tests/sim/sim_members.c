@@ -270,6 +270,7 @@ static void say_good_bye(struct sim *sim, struct sim_machine *machine)
     if (machine->is_wiped) { /* another data directory asks under this id */
         machine->is_wiped = false;
         machine->standing = STANDING_MEMBER;
+        sim->core |= 1u << machine->number;
         return;
     }
     machine->standing = STANDING_OUT;

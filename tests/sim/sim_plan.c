@@ -124,6 +124,7 @@ static void draw_changes(struct sim_plan *plan, uint64_t seed)
     if (prng_chance(&prng, 1, 2)) {
         draw_members(plan, &prng);
     }
+    plan->weights[FAULT_POINT] = prng_chance(&prng, 1, 3) ? between(&prng, 1, 10) : 0;
     if (plan->sync == AOF_SYNC_ALWAYS && prng_chance(&prng, 1, 4)) {
         draw_bad_disk(plan, &prng);
     }
@@ -161,6 +162,31 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed, bool is_fixed)
     if (!is_fixed) {
         draw_changes(plan, seed);
     }
+}
+
+void sim_plan_for_points(struct sim_plan *plan)
+{
+    memset(plan->weights, 0, sizeof(plan->weights));
+    plan->weights[FAULT_JOIN] = 6;
+    plan->weights[FAULT_FORGET] = 4;
+    plan->weights[FAULT_WIPE] = 3;
+    plan->weights[FAULT_SNAPSHOT] = 6;
+    plan->weights[FAULT_FAILOVER] = 4;
+    plan->weights[FAULT_CRASH] = 2;
+    plan->nodes = 3;
+    plan->replication = 3;
+    plan->members_max = 5;
+    plan->bad_disk = UINT32_MAX;
+    plan->sync = AOF_SYNC_ALWAYS;
+    plan->fault_mean_ms = 250;
+    plan->snapshot_log_bytes = 60000;
+    plan->segment_bytes = 65536;
+    plan->restart_mean_ms = 700;
+    plan->safety_ms = 12000;
+    plan->think_mean_us = plan->think_mean_us < 4000 ? 4000 : plan->think_mean_us;
+    plan->power_loss_percent = 0;
+    plan->faults_from_start = false;
+    plan->machine = sim_options_calm();
 }
 
 void sim_plan_print(const struct sim_plan *plan, struct buffer *out)
