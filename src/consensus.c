@@ -250,7 +250,7 @@ static void append_hard_state(struct consensus *consensus, struct replica *repli
     struct hard_state state = {
         .term = raft_term(replica->raft),
         .voted_for = MUTANT(MUT_VOTE_NOT_WRITTEN) ? 0 : raft_voted_for(replica->raft),
-        .commit = hint,
+        .commit = MUTANT(MUT_HINT_UNCOMMITTED) ? durable : hint,
     };
     struct aof *aof = consensus->shard->aof;
     hard_state_write(&state, aof_record_begin(aof, HARD_STATE_BYTES));
@@ -931,7 +931,7 @@ uint64_t consensus_rewrite_hard_states(struct consensus *consensus, uint64_t seq
 {
     for (uint32_t i = 0; i < consensus->count; i++) {
         struct replica *replica = consensus->replicas[i];
-        if (replica->hard_state_sequence < sequence) {
+        if (replica->hard_state_sequence < sequence && !MUTANT(MUT_COMPACT_FORGETS_VOTE)) {
             append_hard_state(consensus, replica);
         }
     }

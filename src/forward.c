@@ -202,7 +202,8 @@ static struct kept *kept_new(struct forward *forward, const struct forward_reque
     if (request->is_write && request->origin.node != 0) {
         kept->origin = request->origin;
     } else if (request->is_write) {
-        uint64_t self = forward->consensus->options.incarnation;
+        uint64_t self =
+            MUTANT(MUT_ORIGIN_BY_NODE) ? forward->node : forward->consensus->options.incarnation;
         kept->origin = (struct request_origin){ self, forward->boot, ++forward->seq, 0 };
         kept->is_numbered = true;
     }

@@ -20,7 +20,7 @@ void group_aux_encode(const struct raft_config *config, const struct sessions *s
 {
     char *to = buffer_reserve(out, AUX_HEADER_BYTES + RAFT_CONFIG_BYTES_MAX);
     size_t size = 0;
-    if (config->members_count > 0) {
+    if (config->members_count > 0 && !MUTANT(MUT_SNAPSHOT_WITHOUT_MEMBERS)) {
         size = raft_config_encode(config, to + AUX_HEADER_BYTES);
     }
     ASSERT(size <= RAFT_CONFIG_BYTES_MAX);

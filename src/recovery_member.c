@@ -259,7 +259,7 @@ static void open_hole(struct recovery_member *member, struct group_log *log, uin
 {
     kept_drop(log, 0);
     if (!log->has_hole) {
-        log->has_hole = true;
+        log->has_hole = !MUTANT(MUT_HOLE_FORGOTTEN);
         log_event(member->log, LOG_ERROR, "replica_damaged",
                   LOG_U64("group", group_number(member, log)),
                   LOG_U64("good_to_index", log->applied), LOG_U64("next_index", stands_at));
@@ -400,7 +400,7 @@ void recovery_member_lost(struct recovery_member *member, int32_t group, uint64_
             continue;
         }
         kept_drop(log, 0); /* the lost ones might have replaced them */
-        if (last_sequence > log->lost_sequence) {
+        if (last_sequence > log->lost_sequence && !MUTANT(MUT_LOSS_FORGOTTEN)) {
             log->lost_sequence = last_sequence;
         }
     }

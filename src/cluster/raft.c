@@ -8,6 +8,7 @@
 #include "cluster/raft_internal.h"
 
 #include "base/assert.h"
+#include "base/mutant.h"
 
 #include <string.h>
 
@@ -159,6 +160,7 @@ static bool is_for_us(const struct raft *raft, const struct raft_message *messag
     }
     int at = raft_config_find(&raft->config.config, message->from);
     bool counts = at >= 0 && !is_from_leader(message) && !is_vote_request(message);
+    counts = MUTANT(MUT_LEADER_UNHEARD) ? at >= 0 : counts;
     return message->to_incarnation == self->incarnation &&
            (!counts || raft->config.config.members[at].incarnation == message->from_incarnation);
 }

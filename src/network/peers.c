@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "network/peer_link.h"
 
 #include <errno.h>
@@ -213,8 +214,8 @@ void peers_set_members(struct peers *peers, const struct peer_member *members, u
 
 bool peers_knows_later(const struct peers *peers, const struct peer_hello *hello)
 {
-    return hello->epoch > peers->options.self.epoch && hello->host[0] != '\0' &&
-           hello->cluster_port != 0;
+    return !MUTANT(MUT_STRANGERS_UNHEARD) && hello->epoch > peers->options.self.epoch &&
+           hello->host[0] != '\0' && hello->cluster_port != 0;
 }
 
 void peers_take_in(struct peers *peers, const struct peer_hello *hello)

@@ -442,6 +442,7 @@ static void write_done(struct aof *aof, uint64_t now_ns)
     ASSERT(aof->flight == FLIGHT_WRITING);
     struct batch *batch = batch_flying(aof);
     int64_t result = aof->write_op.result;
+    result = MUTANT(MUT_SYNC_FAILURE_IGNORED) && result == -EIO ? 0 : result;
     if (aof_error_is_full(result)) {
         aof->flight = FLIGHT_STALLED;
         aof->stalled_until_ns = now_ns + STALL_RETRY_MS * NS_PER_MS;

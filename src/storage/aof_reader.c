@@ -26,6 +26,7 @@
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "io/io.h"
 #include "storage/aof_format.h"
 
@@ -411,7 +412,8 @@ static bool record_at(const struct aof_reader *reader, uint64_t offset, uint64_t
         return false;
     }
     const char *body = bytes_from(reader, offset).data + AOF_RECORD_HEADER_BYTES;
-    if (offset >= reader->verified_until && crc32c(0, body, frame.body_size) != frame.body_crc) {
+    if (offset >= reader->verified_until && !MUTANT(MUT_LOG_BODY_UNCHECKED) &&
+        crc32c(0, body, frame.body_size) != frame.body_crc) {
         return false;
     }
     *out_frame = frame;
@@ -572,6 +574,9 @@ static bool was_durable(struct aof_reader *reader, uint64_t offset, uint64_t seq
 {
     bool unreadable;
     uint64_t missing;
+    if (MUTANT(MUT_DAMAGE_IS_TORN)) {
+        return false;
+    }
     if (reader->durable > sequence || hole_follows(reader, &unreadable, &missing)) {
         return true;
     }

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -422,7 +423,7 @@ static void start(struct aof_segments *segments, enum aof_step step)
     case AOF_STEP_SYNC_NAME:
     case AOF_STEP_SYNC_FREE:
         op->kind = IO_FILE_SYNC_DIR;
-        op->path = segments->dir;
+        op->path = MUTANT(MUT_LOG_NAME_NOT_SYNCED) ? "/" : segments->dir;
         break;
     case AOF_STEP_NONE:
         UNREACHABLE();

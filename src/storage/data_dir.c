@@ -26,6 +26,7 @@
 #include "base/crc32c.h"
 #include "base/endian.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "io/io.h"
 
 #include <errno.h>
@@ -394,11 +395,12 @@ static int64_t copy_put(struct data_dir *dir, unsigned i, char *bytes, size_t si
     if (file < 0) {
         return file;
     }
-    int64_t result = run(dir, (struct io_file_op){ .kind = IO_FILE_WRITE,
-                                                   .flags = IO_FILE_THEN_SYNC,
-                                                   .file = (int)file,
-                                                   .data = bytes,
-                                                   .size = size });
+    int64_t result =
+        run(dir, (struct io_file_op){ .kind = IO_FILE_WRITE,
+                                      .flags = MUTANT(MUT_META_NOT_SYNCED) ? 0 : IO_FILE_THEN_SYNC,
+                                      .file = (int)file,
+                                      .data = bytes,
+                                      .size = size });
     (void)run(dir, (struct io_file_op){ .kind = IO_FILE_CLOSE, .file = (int)file });
     if (result < 0) {
         return result;

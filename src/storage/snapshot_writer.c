@@ -20,6 +20,7 @@
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "io/io.h"
 #include "storage/kv_store.h"
 #include "storage/snapshot_block.h"
@@ -275,7 +276,7 @@ static void on_write(struct snapshot_writer *writer)
     if (writer->last_is_written) {
         writer->phase = PHASE_SYNC;
         writer->op.file = writer->file;
-        submit(writer, IO_FILE_SYNC);
+        submit(writer, MUTANT(MUT_SNAPSHOT_NOT_SYNCED) ? IO_FILE_SIZE : IO_FILE_SYNC);
     } else if (writer->is_full) {
         write_start(writer);
     }
