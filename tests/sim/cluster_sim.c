@@ -29,6 +29,7 @@
  *   I4   what is committed never changes; every node applies the same chain
  *   I5   term, vote and durable log survive crashes; one vote a term; commit never goes back
  *   I6   equal state at equal index, before and after restarts
+ *   I7   configurations that follow each other have no two disjoint majorities
  *   I9   per key, everything but ANY reads is linearizable; unanswered writes happen once or never
  *   I10  acknowledged: committed, and with appendfsync always on a majority's platters
  *   I11  refused for certain: never happens

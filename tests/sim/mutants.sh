@@ -69,7 +69,7 @@ for mutant in $all; do
     else
         seed=$(sed -n 's/^FAIL seed \([0-9]*\).*/\1/p' <<<"$found")
         why=$(grep -m1 'broken invariant' log || echo "${found#*s: }")
-        printf 'caught    %-30s within %4s seeds: %.80s\n' "$mutant" "$seed" "$why"
+        printf 'caught    %-30s at seed %4s: %.80s\n' "$mutant" "$seed" "$why"
     fi
 done
 SEEDS=$((SEEDS < 50 ? SEEDS : 50))

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "checks.h"
+#include "storage/entry.h"
 
 #include <inttypes.h>
 
@@ -43,6 +44,7 @@ struct effect_place {
 
 struct check_chain {
     struct sim *sim;
+    struct check_configs *configs; /* owned; told of what is committed */
     struct chain chains[SIM_GROUPS];
     struct follower followers[SIM_MACHINES_MAX][SIM_GROUPS];
     struct created *registry;
@@ -56,6 +58,7 @@ struct check_chain *check_chain_new(struct sim *sim)
 {
     struct check_chain *check = mem_zalloc(sizeof(*check));
     check->sim = sim;
+    check->configs = check_configs_new(sim);
     check->registry_capacity = 1 << 12;
     check->registry = mem_zalloc(check->registry_capacity * sizeof(*check->registry));
     return check;
@@ -69,6 +72,7 @@ void check_chain_free(struct check_chain *check)
             mem_free(check->followers[i][group].terms);
         }
     }
+    check_configs_free(check->configs);
     mem_free(check->registry);
     mem_free(check->places);
     mem_free(check);
@@ -255,7 +259,7 @@ static void note_effects(struct check_chain *check, struct slice bytes, uint32_t
 }
 
 static void chain_add(struct check_chain *check, const struct sim_machine *machine, uint32_t group,
-                      const struct probe *probe, const struct link *link)
+                      const struct probe *probe, const struct link *link, bool is_config)
 {
     struct chain *chain = &check->chains[group];
     if (chain->count + 1 >= chain->capacity) {
@@ -266,11 +270,13 @@ static void chain_add(struct check_chain *check, const struct sim_machine *machi
     chain->links[chain->count] = *link;
     chain->links[chain->count].commit_term = probe->term;
     check->entries += 1;
-    struct slice bytes;
+    struct slice bytes = { 0 };
     if (probe_entry(machine, group, chain->count, &bytes)) {
         note_effects(check, bytes, group, chain->count);
         check_durable_commit(check->sim, probe, group, chain->count, bytes);
     }
+    /* One that was compacted before anybody saw it may have been a configuration. */
+    check_configs_commit(check->configs, group, chain->count, is_config || !link->is_known, bytes);
 }
 
 static void look_at_commit(struct check_chain *check, const struct sim_machine *machine,
@@ -286,7 +292,7 @@ static void look_at_commit(struct check_chain *check, const struct sim_machine *
                         ->hash;
     }
     if (index > chain->count) {
-        chain_add(check, machine, group, probe, &link);
+        chain_add(check, machine, group, probe, &link, kind == ENTRY_CONFIG);
         return;
     }
     const struct link *known = &chain->links[index];

@@ -3,6 +3,7 @@
  *
  *   leaders     I1, I3   at most one leader a term; a leader has all that was committed before
  *   chain       I2, I4   one (index, term), one entry; one committed chain, which all follow
+ *   configs     I7       configurations that follow each other have no two disjoint majorities
  *   promises    I5       term, vote and log are kept across restarts; one vote a term
  *   digests     I6       equal state at equal index
  *   durable     I10      committed: on the platters of a majority at that moment
@@ -53,6 +54,14 @@ uint64_t check_chain_entries(const struct check_chain *check);
 /* Where the chain holds what operation `number` wrote; 0: nowhere.  `out_count`: how often. */
 uint64_t check_chain_find(const struct check_chain *check, uint32_t number, uint32_t *out_group,
                           uint32_t *out_count);
+
+/* configs.c */
+struct check_configs;
+struct check_configs *check_configs_new(struct sim *sim);
+void check_configs_free(struct check_configs *check);
+/* `bytes`: the entry, if is_config; size 0: not in memory any more. */
+void check_configs_commit(struct check_configs *check, uint32_t group, uint64_t index,
+                          bool is_config, struct slice bytes);
 
 /* promises.c */
 struct check_promises;
