@@ -44,6 +44,7 @@
  *   starts, runs: a node starts after any crash, reports no damage, and does not end by itself
  *
  * usage: cluster_sim [first seed] [count] [--trace] [--nodes n] [--fixed] [--quiet] [--first]
+ *        cluster_sim [first seed] --points [--quiet] [--first]: each way to die at each named point
  * A failure prints one line that repeats it.  mutants.sh proves that known bugs are found.
  */
 #include "base/assert.h"
@@ -488,7 +489,8 @@ static int run_points(const struct arguments *arguments)
 {
     uint32_t passed = 0;
     uint32_t failed = 0;
-    for (uint32_t i = 0; i < sim_points_count() * WAYS; i++) {
+    uint32_t failures_max = arguments->ends_with_first ? 1 : UINT32_MAX;
+    for (uint32_t i = 0; i < sim_points_count() * WAYS && failed < failures_max; i++) {
         struct sim_kill kill = kill_make(i);
         *(run_point(&kill, arguments) ? &passed : &failed) += 1;
     }

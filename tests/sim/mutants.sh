@@ -2,9 +2,10 @@
 # mutants.sh — proof that the cluster simulator can find bugs.
 #
 # Builds whole nodes once per known bug (src/base/mutant.h: those of the Raft core and those of the
-# node around it) and demands that cluster_sim catches it within SEEDS lives; the nodes without a
-# bug must pass.  One line each; fails if any survives.  Works on a copy: nobody's edits change what
-# is being tried; only the files that contain the bug are compiled anew.
+# node around it) and demands that cluster_sim catches it within SEEDS lives, or else at one of the
+# named points (--points); the nodes without a bug must pass.  One line each; fails if any survives.
+# Works on a copy: nobody's edits change what is being tried; only the files that contain the bug
+# are compiled anew.
 #
 #   tests/sim/mutants.sh [MUT_NAME ...]       SEEDS=n (default 300)  JOBS=n
 set -eu -o pipefail
@@ -16,9 +17,8 @@ cp -rL Makefile src tests "$tree/"
 cd "$tree"
 make --no-print-directory -j"${JOBS:-2}" B=made made/sim/cluster_sim >/dev/null
 
-# Bugs that only show where members come and go, disks are wiped, or leadership is handed over by
-# operators, or that need a schedule too rare for whole nodes (a step down by CheckQuorum mostly
-# comes first): raft_random_test finds them.
+# Bugs that need a schedule too rare for whole nodes (a step down by CheckQuorum mostly comes
+# first): raft_random_test finds them.
 elsewhere="MUT_CONFIG_NO_ROLLBACK MUT_CONFIG_ANY_TIME MUT_JOINT_NEW_ONLY
 MUT_LEARNER_COUNTS MUT_REMOVED_LEADER_STAYS MUT_TRANSFER_NEVER_ABORTS MUT_CONFIG_ON_APPLY
 MUT_LEASE_AFTER_TRANSFER MUT_SNAPSHOT_OLD MUT_PERSIST_ABA MUT_PROBE_STUCK MUT_TRUNCATE_ON_MATCH
@@ -52,8 +52,8 @@ build() { # name
     rm -f ${objects[@]+"${objects[@]}"}
 }
 
-run() {
-    timeout 1800 ./mutant 1 "$SEEDS" --quiet --first >log 2>&1 || true
+run() { # arguments
+    timeout 1800 ./mutant "$@" --quiet --first >log 2>&1 || true
     grep -m1 '^FAIL seed' log || true
 }
 
@@ -61,7 +61,8 @@ survivors=0
 count=0
 for mutant in $all; do
     build "$mutant"
-    found=$(run)
+    found=$(run 1 "$SEEDS")
+    [ -n "$found" ] || found=$(run --points)
     count=$((count + 1))
     if [ -z "$found" ] || grep -q 'signal 11' <<<"$found"; then
         echo "SURVIVED  $mutant ($SEEDS seeds) $found"
@@ -74,8 +75,8 @@ for mutant in $all; do
 done
 SEEDS=$((SEEDS < 50 ? SEEDS : 50))
 build none
-if [ -n "$(run)" ]; then
-    echo "FAILED    the nodes without a mutant: $(run)"
+if [ -n "$(run 1 "$SEEDS")" ]; then
+    echo "FAILED    the nodes without a mutant: $(run 1 "$SEEDS")"
     survivors=$((survivors + 1))
 fi
 echo "$((count - survivors)) of $count mutants caught"

@@ -114,6 +114,9 @@ void sim_rot(struct sim *sim)
             if (vanishes) {
                 (void)sim_disk_remove(machine->machine, path);
             }
+            if (machine->has_node && prng_chance(&sim->prng, 1, 2)) {
+                sim_machine_crash(machine, /* power_loss= */ false); /* a start reads files */
+            }
         }
     }
     buffer_free(&names);
