@@ -62,6 +62,14 @@ enum {
     RAFT_LOG_RESERVE = 4,            /* log slots kept for what raft itself appends */
     RAFT_LOG_CAPACITY_MAX = 1 << 24, /* slots of 16 bytes: a log in memory is never longer */
 
+    /* Gossip (src/cluster/membership.h). */
+    MEMBERSHIP_MEMBERS_MAX = RAFT_PEERS_MAX, /* whoever belongs to the cluster */
+    MEMBERSHIP_ACCUSERS_MAX = 4, /* who suspects; after 3 more than one nothing gets faster */
+    MEMBERSHIP_RELAYS_MAX = 32,  /* pings for others at a time; further ones are not made */
+    MEMBERSHIP_TAG_BYTES = 16,   /* of the code that authenticates a packet */
+    MEMBERSHIP_PACKET_BYTES_MAX = 1184, /* with the tag 1200: fits every path's packets */
+    MEMBERSHIP_OUTBOX_MAX = 48,         /* packets in one step's output */
+
     /* Placement. */
     RING_POINTS_PER_WEIGHT =
         128,              /* fewer: shares of nodes differ more before they are evened out */
@@ -111,6 +119,8 @@ _Static_assert(PEER_LINKS_INBOUND_MAX > 2 * PEER_MEMBERS_MAX + PEER_STRANGERS_MA
 _Static_assert(KEY_BYTES_MAX < REQUEST_BYTES_MAX, "a key fits into a request");
 _Static_assert(SESSIONS_BYTES_MAX <= SNAPSHOT_AUX_BYTES_MAX / 4 * 3,
                "sessions and a configuration fit beside a snapshot's keys");
+_Static_assert(MEMBERSHIP_OUTBOX_MAX >= 2 * MEMBERSHIP_MEMBERS_MAX + 8,
+               "a farewell to everybody both ways, and a probe");
 _Static_assert(RAFT_PEERS_MAX >= 2 * RAFT_VOTERS_MAX, "a joint configuration fits");
 _Static_assert(RAFT_OUTBOX_MAX >= RAFT_PEERS_MAX * (RAFT_APPENDS_PER_STEP + 4),
                "one step: appends, two heartbeats, a read answer and a vote for every peer");
