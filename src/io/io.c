@@ -84,6 +84,24 @@ int64_t io_send(struct io *io, struct io_socket *socket, struct slice data)
     return io->backend->send(io, socket, data);
 }
 
+int io_datagram_open(struct io *io, const char *host, uint16_t port, void *owner,
+                     struct io_socket **out_socket)
+{
+    return io->backend->datagram_open(io, host, port, owner, out_socket);
+}
+
+int io_datagram_send(struct io *io, struct io_socket *socket, const char *host, uint16_t port,
+                     struct slice data)
+{
+    return io->backend->datagram_send(io, socket, host, port, data);
+}
+
+void io_datagram_from(struct io *io, struct io_socket *socket, char *out, size_t size)
+{
+    ASSERT(size > 0);
+    io->backend->datagram_from(io, socket, out, size);
+}
+
 void io_close(struct io *io, struct io_socket *socket)
 {
     io->backend->close(io, socket);

@@ -22,7 +22,8 @@
 #include <stdint.h>
 
 struct io;
-struct io_socket; /* a listener or a connection; owned by the io, valid until io_close */
+struct io_socket; /* a listener, a connection or a UDP socket; owned by the io, valid until io_close
+                   */
 struct io_file_op;
 
 /* ── time and randomness ─────────────────────────────────────────────────────────────────────── */
@@ -41,12 +42,13 @@ void io_machine_boot(struct io *io, char out[IO_MACHINE_BOOT_BYTES]);
 /* ── events ──────────────────────────────────────────────────────────────────────────────────── */
 
 enum io_event_kind {
-    IO_EVENT_ACCEPT,  /* a listener has a new connection: `socket`, or result < 0 (EMFILE ...) */
-    IO_EVENT_CONNECT, /* an io_connect ended: 0, and receiving has begun; or < 0, then io_close it
-                       */
-    IO_EVENT_RECV,    /* result > 0: `data` holds result bytes.  0: the peer closed its side; < 0:
-                         error; both come once, and sending may still work after 0.  At most one of
-                         a socket between two io_waits */
+    IO_EVENT_ACCEPT,   /* a listener has a new connection: `socket`, or result < 0 (EMFILE ...) */
+    IO_EVENT_CONNECT,  /* an io_connect ended: 0, and receiving has begun; or < 0, then io_close it
+                        */
+    IO_EVENT_RECV,     /* result > 0: `data` holds result bytes.  0: the peer closed its side; < 0:
+                          error; both come once, and sending may still work after 0.  At most one of
+                          a socket between two io_waits */
+    IO_EVENT_DATAGRAM, /* one packet: `data` holds result bytes, 0 or more */
     IO_EVENT_SEND_READY, /* there is room again after a short io_send */
     IO_EVENT_FILE,       /* the submitted `file_op` ended; its `result` is set */
     IO_EVENT_WAKE,       /* somebody called io_wake */
@@ -57,7 +59,7 @@ struct io_event {
     int64_t result;
     void *owner;              /* what was given to io_listen, io_connect, io_socket_own or the op */
     struct io_socket *socket; /* ACCEPT: the new connection.  Else the socket the event is about */
-    const char *data;         /* RECV: borrowed until the next io_next or io_wait */
+    const char *data;         /* RECV, DATAGRAM: borrowed until the next io_next or io_wait */
     struct io_file_op *file_op;
 };
 
@@ -99,6 +101,20 @@ int io_socket_descriptor(struct io *io, struct io_socket *socket);
 /* Connections the descriptor limit allows, after raising the soft limit as far as `wanted` needs.
  */
 uint32_t io_connections_limit(struct io *io, uint32_t wanted);
+
+/* ── datagrams ───────────────────────────────────────────────────────────────────────────────── */
+
+/* A UDP socket on a numeric address: sends, and receives until io_close.  Packets may be lost,
+ * repeated and reordered; each is whole. */
+MUST_USE int io_datagram_open(struct io *io, const char *host, uint16_t port, void *owner,
+                              struct io_socket **out_socket);
+/* Sends one packet to a numeric address: 0 when it is on its way, which promises nothing; < 0: it
+ * is not, and will not be sent later.  The data is borrowed for the call only. */
+MUST_USE int io_datagram_send(struct io *io, struct io_socket *socket, const char *host,
+                              uint16_t port, struct slice data);
+/* Writes "ip:port" of whoever sent the packet that the socket handed out last (NUL-terminated, cut
+ * to size). */
+void io_datagram_from(struct io *io, struct io_socket *socket, char *out, size_t size);
 
 /* ── files ───────────────────────────────────────────────────────────────────────────────────── */
 

@@ -28,6 +28,11 @@ struct io_backend {
     void (*recv_pause)(struct io *io, struct io_socket *socket);
     void (*recv_resume)(struct io *io, struct io_socket *socket);
     int64_t (*send)(struct io *io, struct io_socket *socket, struct slice data);
+    int (*datagram_open)(struct io *io, const char *host, uint16_t port, void *owner,
+                         struct io_socket **out_socket);
+    int (*datagram_send)(struct io *io, struct io_socket *socket, const char *host, uint16_t port,
+                         struct slice data);
+    void (*datagram_from)(struct io *io, struct io_socket *socket, char *out, size_t size);
     void (*close)(struct io *io, struct io_socket *socket);
     void (*socket_name)(struct io *io, struct io_socket *socket, bool remote, char *out,
                         size_t size);

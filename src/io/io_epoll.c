@@ -48,6 +48,7 @@
 enum {
     EVENTS_MAX = 256,          /* ready sockets fetched at a time */
     ACCEPTS_MAX = 64,          /* new connections per io_wait: the others want a turn too */
+    DATAGRAMS_MAX = 64,        /* packets per io_wait, likewise */
     ACCEPT_PAUSE_MS = 100,     /* how long a listener rests when the machine has no descriptors */
     LISTEN_BACKLOG = 4096,     /* the kernel cuts it to net.core.somaxconn */
     DESCRIPTORS_RESERVED = 64, /* for files, listeners, peers: not for clients */
@@ -57,7 +58,13 @@ enum {
 static const uint64_t NS_PER_S = 1000000000;
 static const uint64_t NS_PER_MS = 1000000;
 
-enum socket_state { SOCKET_LISTENING, SOCKET_CONNECTING, SOCKET_OPEN, SOCKET_CLOSED };
+enum socket_state {
+    SOCKET_LISTENING,
+    SOCKET_CONNECTING,
+    SOCKET_OPEN,
+    SOCKET_DATAGRAM,
+    SOCKET_CLOSED
+};
 
 struct io_socket {
     int fd;
@@ -76,7 +83,8 @@ struct epoll_io {
     int epoll_fd;
     int wake_fd;
     bool has_pwait2;
-    uint32_t accepts_left;
+    uint32_t accepts_left, datagrams_left;
+    struct io_address datagram_from; /* of the packet handed out last */
     atomic_bool asleep;
     atomic_bool wake_requested;
     struct io_workers *workers;
@@ -104,6 +112,7 @@ static bool accept_next(struct epoll_io *epoll, struct io_socket *listener, stru
 static bool connect_next(struct epoll_io *epoll, struct io_socket *socket, struct io_event *out);
 static bool open_next(struct epoll_io *epoll, struct epoll_event *ready, struct io_event *out);
 static bool recv_next(struct epoll_io *epoll, struct io_socket *socket, struct io_event *out);
+static bool datagram_next(struct epoll_io *epoll, struct io_socket *socket, struct io_event *out);
 static int socket_register(struct epoll_io *epoll, int fd, enum socket_state state,
                            uint32_t interest, struct io_socket **out_socket);
 static void socket_watch(struct epoll_io *epoll, struct io_socket *socket, uint32_t interest);
@@ -211,6 +220,7 @@ static void epoll_wait_events(struct io *io, uint64_t deadline_ns)
     epoll->ready_count = 0;
     epoll->ready_at = 0;
     epoll->accepts_left = ACCEPTS_MAX;
+    epoll->datagrams_left = DATAGRAMS_MAX;
     if (UNLIKELY(epoll->accept_resume_ns != UINT64_MAX)) {
         listeners_resume(epoll);
         deadline_ns = deadline_ns < epoll->accept_resume_ns ? deadline_ns : epoll->accept_resume_ns;
@@ -324,6 +334,8 @@ static bool socket_next(struct epoll_io *epoll, struct epoll_event *ready, struc
         return connect_next(epoll, socket, out);
     case SOCKET_OPEN:
         return open_next(epoll, ready, out);
+    case SOCKET_DATAGRAM:
+        return datagram_next(epoll, socket, out);
     case SOCKET_CLOSED:
         return false;
     }
@@ -450,6 +462,28 @@ static bool recv_next(struct epoll_io *epoll, struct io_socket *socket, struct i
                               .socket = socket,
                               .data = epoll->recv_buffer };
     return true;
+}
+
+/* One packet after the other, until there are no more or it is the others' turn. */
+static bool datagram_next(struct epoll_io *epoll, struct io_socket *socket, struct io_event *out)
+{
+    ssize_t got = -1;
+    while (epoll->datagrams_left > 0 && got < 0) {
+        struct io_address *from = &epoll->datagram_from;
+        from->size = sizeof(from->storage);
+        epoll->datagrams_left -= 1;
+        got = recvfrom(socket->fd, epoll->recv_buffer, sizeof(epoll->recv_buffer), 0,
+                       (struct sockaddr *)&from->storage, &from->size);
+        if (got < 0 && errno == EAGAIN) {
+            return false;
+        } /* else: an error of an earlier packet's, which nobody waits for */
+    }
+    *out = (struct io_event){ .kind = IO_EVENT_DATAGRAM,
+                              .result = got,
+                              .owner = socket->owner,
+                              .socket = socket,
+                              .data = epoll->recv_buffer };
+    return got >= 0;
 }
 
 /* ── sockets ─────────────────────────────────────────────────────────────────────────────────── */
@@ -633,6 +667,64 @@ static int64_t epoll_send(struct io *io, struct io_socket *socket, struct slice 
     return sent < 0 ? 0 : sent;
 }
 
+/* A non-blocking UDP socket bound to `address`, or -errno. */
+static int datagram_make(const struct io_address *address)
+{
+    int fd = socket(address->storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    if (address->storage.ss_family == AF_INET6) {
+        option_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    }
+    if (bind(fd, (const struct sockaddr *)&address->storage, address->size) != 0) {
+        int error = errno;
+        (void)close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+static int epoll_datagram_open(struct io *io, const char *host, uint16_t port, void *owner,
+                               struct io_socket **out_socket)
+{
+    struct io_address address;
+    int result = io_address_parse(host, port, &address);
+    int fd = result < 0 ? result : datagram_make(&address);
+    if (fd < 0) {
+        return fd;
+    }
+    result = socket_register(epoll_from(io), fd, SOCKET_DATAGRAM, EPOLLIN, out_socket);
+    if (result == 0) {
+        (*out_socket)->owner = owner;
+    }
+    return result;
+}
+
+static int epoll_datagram_send(struct io *io, struct io_socket *socket, const char *host,
+                               uint16_t port, struct slice data)
+{
+    (void)io;
+    ASSERT(socket->state == SOCKET_DATAGRAM);
+    struct io_address address;
+    int result = io_address_parse(host, port, &address);
+    if (result < 0) {
+        return result;
+    }
+    ssize_t sent = 0;
+    do {
+        sent = sendto(socket->fd, data.data, data.size, MSG_NOSIGNAL,
+                      (const struct sockaddr *)&address.storage, address.size);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : 0;
+}
+
+static void epoll_datagram_from(struct io *io, struct io_socket *socket, char *out, size_t size)
+{
+    (void)socket;
+    io_address_print(&epoll_from(io)->datagram_from, out, size);
+}
+
 static void epoll_close(struct io *io, struct io_socket *socket)
 {
     struct epoll_io *epoll = epoll_from(io);
@@ -742,6 +834,9 @@ static const struct io_backend epoll_backend = {
     .recv_pause = epoll_recv_pause,
     .recv_resume = epoll_recv_resume,
     .send = epoll_send,
+    .datagram_open = epoll_datagram_open,
+    .datagram_send = epoll_datagram_send,
+    .datagram_from = epoll_datagram_from,
     .close = epoll_close,
     .socket_name = epoll_socket_name,
     .socket_port = epoll_socket_port,

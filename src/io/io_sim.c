@@ -93,6 +93,10 @@ struct sim_options sim_options_draw(struct prng *prng)
     options.sync_error_ppm = rate_draw(prng, 1000);
     options.full_ppm = rate_draw(prng, 2000);
     options.full_max_ns = 1 + prng_below(prng, 10 * NS_PER_S);
+    options.datagram_loss_ppm = rate_draw(prng, 300000);
+    options.datagram_double_ppm = rate_draw(prng, 500000);
+    options.datagram_late_ppm = rate_draw(prng, 50000);
+    options.datagram_corrupt_ppm = rate_draw(prng, 10000);
     return options;
 }
 
@@ -107,6 +111,9 @@ void sim_options_print(const struct sim_options *options, struct buffer *out)
     buffer_printf(out, "reset %u stall %u/%" PRIu64 "ns corrupt %u accept-error %u ",
                   options->reset_ppm, options->stall_ppm, options->stall_max_ns,
                   options->corrupt_ppm, options->accept_error_ppm);
+    buffer_printf(out, "datagram-loss %u -double %u -late %u -corrupt %u ",
+                  options->datagram_loss_ppm, options->datagram_double_ppm,
+                  options->datagram_late_ppm, options->datagram_corrupt_ppm);
     buffer_printf(out, "disk %" PRIu64 "+%" PRIu64 "ns stall %u/%" PRIu64 "ns ",
                   options->disk_min_ns, options->disk_mean_ns, options->disk_stall_ppm,
                   options->disk_stall_max_ns);
@@ -196,6 +203,7 @@ struct sim_world *sim_world_new(uint64_t seed, const struct sim_options *options
     world->prng_net = prng_fork(&root, "net");
     world->prng_turn = prng_fork(&root, "turn");
     world->prng_seed = prng_fork(&root, "nodes");
+    world->prng_datagram = prng_fork(&root, "datagrams");
     world->trace_hash = mix(0, seed);
     return world;
 }
@@ -208,6 +216,9 @@ void sim_world_free(struct sim_world *world)
         ASSERT(node->io == NULL); /* a process must not outlive its world */
         sim_disk_free(&node->disk);
         mem_free(node);
+    }
+    for (size_t i = 0; i < world->heap_count; i++) {
+        mem_free(world->heap[i].datagram);
     }
     mem_free(world->heap);
     mem_free(world);
@@ -296,6 +307,8 @@ static void world_handle(struct sim_world *world, const struct sim_event *event)
 {
     if (event->kind == SIM_EVENT_FILE_DONE) {
         sim_file_done(event->node, event->value);
+    } else if (event->kind == SIM_EVENT_DATAGRAM) {
+        sim_datagram_arrive(world, event);
     } else {
         sim_net_event(world, event);
     }
@@ -647,6 +660,9 @@ const struct io_backend sim_backend = {
     .recv_pause = sim_recv_pause,
     .recv_resume = sim_recv_resume,
     .send = sim_send,
+    .datagram_open = sim_datagram_open,
+    .datagram_send = sim_datagram_send,
+    .datagram_from = sim_datagram_from,
     .close = sim_close,
     .socket_name = sim_socket_name,
     .socket_port = sim_socket_port,

@@ -31,9 +31,10 @@
  * What the network does.  Connections deliver bytes in order, cut into random pieces, after a
  * latency, within a window (so that sends are short when the reader is slow).  Blocked links delay
  * (the sender repeats); a crashed process resets its connections; a machine without power says
- * nothing, and resets when it is back and is spoken to on an old connection.
+ * nothing, and resets when it is back and is spoken to on an old connection.  Datagrams have
+ * latencies of their own, so they overtake each other; blocked, they are lost.
  *
- * Read next: io_sim_internal.h, io_sim.c, io_sim_net.c, io_sim_disk.c.
+ * Read next: io_sim_internal.h, io_sim.c, io_sim_net.c, io_sim_datagram.c, io_sim_disk.c.
  */
 #pragma once
 
@@ -68,6 +69,10 @@ struct sim_options {
     uint64_t stall_max_ns;
     uint32_t corrupt_ppm;      /* per piece between nodes: one bit flips */
     uint32_t accept_error_ppm; /* accept fails with EMFILE; the connection stays in line */
+    uint32_t datagram_loss_ppm;
+    uint32_t datagram_double_ppm; /* it arrives twice, each after a latency of its own */
+    uint32_t datagram_late_ppm;   /* by up to stall_max_ns */
+    uint32_t datagram_corrupt_ppm;
 
     /* Disk. */
     uint64_t disk_min_ns;
@@ -146,6 +151,10 @@ void *sim_node_owner(const struct sim_node *node); /* for the driver */
 /* Blocks or unblocks one direction.  NULL stands for all test clients. */
 void sim_net_block(struct sim_world *world, struct sim_node *from, struct sim_node *to,
                    bool blocked);
+/* The same of connections alone, or of datagrams. */
+enum sim_traffic { SIM_STREAMS, SIM_DATAGRAMS, SIM_TRAFFICS };
+void sim_net_block_traffic(struct sim_world *world, struct sim_node *from, struct sim_node *to,
+                           enum sim_traffic traffic, bool blocked);
 /* Nothing arrives in this direction before the time has passed. */
 void sim_net_clog(struct sim_world *world, struct sim_node *from, struct sim_node *to,
                   uint64_t duration_ns);

@@ -3,6 +3,7 @@
  *
  *   io_sim.c       world, time, event heap, turns, nodes, the backend's table
  *   io_sim_net.c   connections, links, clients
+ *   io_sim_datagram.c  UDP
  *   io_sim_disk.c  file operations and their faults, crashes, the tests' access to disks
  *   io_sim_inode.c the bytes of one file, in the cache and on the platter
  *   io_sim_dir.c   names: the directory tree in the cache and on the platter
@@ -25,6 +26,7 @@ enum sim_event_kind {
     SIM_EVENT_PUMP,      /* the first packet in side's line arrives at the other side */
     SIM_EVENT_ACK,       /* side learns that `value` bytes of its bytes were read */
     SIM_EVENT_RESET,     /* side learns that the connection is broken */
+    SIM_EVENT_DATAGRAM,  /* `datagram` arrives */
     SIM_EVENT_FILE_DONE, /* operation number `value` of the node ends */
 };
 
@@ -36,6 +38,7 @@ struct sim_event {
     uint32_t attempt; /* how often it was repeated because the link was blocked */
     struct sim_conn *conn;
     struct sim_node *node;
+    struct sim_datagram *datagram; /* owned */
     uint64_t value;
 };
 
@@ -49,11 +52,25 @@ struct sim_packet {
     uint64_t ready_ns; /* when it arrives, if nothing holds it up */
 };
 
-/* One end of a connection, or a listener. */
+struct sim_datagram {
+    const struct sim_node *from;
+    struct sim_node *to;
+    uint16_t from_port, to_port;
+    uint32_t size;
+    struct sim_datagram *next; /* in the socket that it has arrived at */
+    char data[];
+};
+
+/* One end of a connection, a listener, or a UDP socket. */
 struct io_socket {
     struct sim_io *io;         /* the process that holds it; NULL: a client, or nobody */
     struct sim_client *client; /* the client that holds it, if one does */
-    struct sim_conn *conn;     /* NULL: a listener */
+    struct sim_conn *conn;     /* NULL: a listener, or a UDP socket */
+    bool is_datagram;
+    struct sim_datagram *arrived; /* UDP: in order */
+    uint32_t arrived_count;
+    const struct sim_node *heard_from; /* of the packet handed out last */
+    uint16_t heard_port;
     uint32_t side;
     uint16_t port;
     int descriptor;
@@ -220,6 +237,7 @@ struct sim_world {
     void *trace_context;
     struct prng prng_net;
     struct prng prng_turn;
+    struct prng prng_datagram;
     struct prng prng_seed; /* parent of the nodes' generators */
     struct sim_event *heap;
     size_t heap_count;
@@ -228,7 +246,7 @@ struct sim_world {
     uint32_t nodes_count;
     struct sim_conn *conns;
     struct sim_client *clients;
-    bool blocked[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
+    bool blocked[SIM_TRAFFICS][SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
     uint64_t clogged_until_ns[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
 };
 
@@ -262,10 +280,27 @@ int64_t sim_send(struct io *io, struct io_socket *socket, struct slice data);
 void sim_close(struct io *io, struct io_socket *socket);
 void sim_socket_name(struct io *io, struct io_socket *socket, bool remote, char *out, size_t size);
 uint16_t sim_socket_port(struct io *io, struct io_socket *socket);
+/* Which machine a host name means to `self`: a node's name, 10.0.0.<n>, or itself; NULL: none. */
+struct sim_node *sim_host_find(struct sim_node *self, const char *host);
+/* Enters a socket into those of the process; says that it has an event. */
+void sim_socket_adopt(struct sim_io *io, struct io_socket *socket);
+void sim_socket_touch(struct io_socket *socket);
+uint16_t sim_port_choose(struct sim_io *io);
 /* The process ends: with `silent` nothing is said to the other sides. */
 void sim_net_io_dies(struct sim_io *io, bool silent);
 void sim_net_io_free(struct sim_io *io);
 void sim_net_world_free(struct sim_world *world);
+
+/* io_sim_datagram.c */
+int sim_datagram_open(struct io *io, const char *host, uint16_t port, void *owner,
+                      struct io_socket **out_socket);
+int sim_datagram_send(struct io *io, struct io_socket *socket, const char *host, uint16_t port,
+                      struct slice data);
+void sim_datagram_from(struct io *io, struct io_socket *socket, char *out, size_t size);
+void sim_datagram_arrive(struct sim_world *world, const struct sim_event *event);
+/* The socket's next packet; false: none. */
+bool sim_datagram_event(struct io_socket *socket, struct io_event *out);
+void sim_datagrams_free(struct io_socket *socket);
 
 /* io_sim_disk.c */
 void sim_disk_init(struct sim_disk *disk, struct prng *parent);

@@ -46,7 +46,6 @@ static size_t end_send(struct io_socket *end, struct slice data);
 static void end_close(struct io_socket *end, bool silent);
 static void end_break(struct io_socket *end, int error);
 static void end_release(struct io_socket *end);
-static void touch(struct io_socket *socket);
 static void conn_free_if_unused(struct sim_conn *conn);
 
 /* ── links ───────────────────────────────────────────────────────────────────────────────────── */
@@ -59,8 +58,15 @@ static uint32_t link_index(const struct sim_node *node)
 void sim_net_block(struct sim_world *world, struct sim_node *from, struct sim_node *to,
                    bool blocked)
 {
-    world->blocked[link_index(from)][link_index(to)] = blocked;
-    sim_trace(world, from, blocked ? "block" : "unblock", link_index(to), 0);
+    sim_net_block_traffic(world, from, to, SIM_STREAMS, blocked);
+    sim_net_block_traffic(world, from, to, SIM_DATAGRAMS, blocked);
+}
+
+void sim_net_block_traffic(struct sim_world *world, struct sim_node *from, struct sim_node *to,
+                           enum sim_traffic traffic, bool blocked)
+{
+    world->blocked[traffic][link_index(from)][link_index(to)] = blocked;
+    sim_trace(world, from, blocked ? "block" : "unblock", link_index(to), traffic);
 }
 
 void sim_net_clog(struct sim_world *world, struct sim_node *from, struct sim_node *to,
@@ -85,7 +91,7 @@ static bool link_is_open(const struct sim_conn *conn, uint32_t side)
     const struct sim_node *to = conn->nodes[1 - side];
     uint32_t a = link_index(conn->nodes[side]);
     uint32_t b = link_index(to);
-    return !world->blocked[a][b] && world->clogged_until_ns[a][b] <= world->now_ns &&
+    return !world->blocked[SIM_STREAMS][a][b] && world->clogged_until_ns[a][b] <= world->now_ns &&
            (to == NULL || to->is_powered);
 }
 
@@ -136,6 +142,7 @@ void sim_net_event(struct sim_world *world, const struct sim_event *event)
     case SIM_EVENT_RESET:
         reset_arrive(conn, event);
         break;
+    case SIM_EVENT_DATAGRAM:
     case SIM_EVENT_FILE_DONE:
         UNREACHABLE();
     }
@@ -146,13 +153,14 @@ void sim_net_event(struct sim_world *world, const struct sim_event *event)
 static struct io_socket *listener_find(const struct sim_node *node, uint16_t port)
 {
     struct io_socket *socket = node->io != NULL ? node->io->sockets : NULL;
-    while (socket != NULL && (socket->conn != NULL || socket->gone || socket->port != port)) {
+    while (socket != NULL &&
+           (socket->conn != NULL || socket->is_datagram || socket->gone || socket->port != port)) {
         socket = socket->next;
     }
     return socket;
 }
 
-static void io_adopt(struct sim_io *io, struct io_socket *socket)
+void sim_socket_adopt(struct sim_io *io, struct io_socket *socket)
 {
     socket->io = io;
     socket->descriptor = io->next_descriptor++;
@@ -200,9 +208,9 @@ static void syn_arrive(struct sim_conn *conn, uint32_t attempt)
     server->open = true;
     server->released = false;
     server->recv_paused = true; /* until it has an owner */
-    io_adopt(listener->io, server);
+    sim_socket_adopt(listener->io, server);
     backlog_push(listener, conn);
-    touch(listener);
+    sim_socket_touch(listener);
     packet_push(server, SIM_PACKET_OPENED, 0);
 }
 
@@ -280,7 +288,7 @@ static void packet_deliver(struct io_socket *from, struct sim_packet packet)
     if (packet.kind != SIM_PACKET_DATA) {
         sim_trace(world, conn->nodes[to->side], "packet", packet.kind, 0);
     }
-    touch(to);
+    sim_socket_touch(to);
     if (sim_happens(&world->prng_net, world->options.reset_ppm)) {
         conn_break(conn);
     }
@@ -299,7 +307,7 @@ static void ack_arrive(struct sim_conn *conn, const struct sim_event *event)
     ASSERT(end->unread >= event->value);
     end->unread -= event->value;
     if (end->send_wanted) {
-        touch(end);
+        sim_socket_touch(end);
     }
 }
 
@@ -410,13 +418,13 @@ static bool end_can_recv(const struct io_socket *end)
 static bool socket_has_event(const struct io_socket *socket)
 {
     if (socket->conn == NULL) {
-        return socket->backlog != NULL;
+        return socket->backlog != NULL || socket->arrived != NULL;
     }
     return socket->connect_due || end_can_send(socket) || end_can_recv(socket);
 }
 
 /* Something may be new for whoever holds the socket. */
-static void touch(struct io_socket *socket)
+void sim_socket_touch(struct io_socket *socket)
 {
     struct sim_io *io = socket->io;
     if (socket->client != NULL) {
@@ -470,7 +478,7 @@ static void end_break(struct io_socket *end, int error)
         buffer_free(&end->inbox);
     }
     sim_trace(end->conn->world, end->conn->nodes[end->side], "broken", (uint64_t)error, 0);
-    touch(end);
+    sim_socket_touch(end);
 }
 
 static void list_drop(struct io_socket **list, size_t *count, const struct io_socket *socket)
@@ -503,6 +511,7 @@ static void end_release(struct io_socket *socket)
     if (socket->conn != NULL) {
         conn_free_if_unused(socket->conn);
     } else {
+        sim_datagrams_free(socket);
         mem_free(socket);
     }
 }
@@ -539,8 +548,9 @@ bool sim_net_next(struct sim_io *io, struct io_event *out_event)
         size_t at = prng_below(&io->world->prng_turn, io->ready_count);
         struct io_socket *socket = io->ready[at];
         io->ready[at] = io->ready[--io->ready_count];
-        bool has_event =
-            socket->conn == NULL ? listener_event(socket, out_event) : end_event(socket, out_event);
+        bool has_event = socket->is_datagram    ? sim_datagram_event(socket, out_event)
+                         : socket->conn == NULL ? listener_event(socket, out_event)
+                                                : end_event(socket, out_event);
         socket->is_ready = has_event;
         if (has_event) { /* there may be more: it is looked at again in the next turn */
             io->later =
@@ -556,7 +566,7 @@ void sim_net_turn_end(struct sim_io *io)
 {
     for (size_t i = 0; i < io->later_count; i++) {
         io->later[i]->is_ready = false;
-        touch(io->later[i]);
+        sim_socket_touch(io->later[i]);
     }
     io->later_count = 0;
 }
@@ -628,8 +638,7 @@ static void end_recv(struct io_socket *end, struct io_event *out)
 
 /* ── the backend's socket operations ─────────────────────────────────────────────────────────── */
 
-/* Which machine a host name means to `self`: a node's name, 10.0.0.<n>, or itself. */
-static struct sim_node *host_find(struct sim_node *self, const char *host)
+struct sim_node *sim_host_find(struct sim_node *self, const char *host)
 {
     if (strcmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0 ||
         strcmp(host, "::1") == 0) {
@@ -646,7 +655,7 @@ static struct sim_node *host_find(struct sim_node *self, const char *host)
     return NULL;
 }
 
-static uint16_t port_choose(struct sim_io *io)
+uint16_t sim_port_choose(struct sim_io *io)
 {
     io->next_port = io->next_port >= 60000 ? 32768 : (uint16_t)(io->next_port + 1);
     return io->next_port;
@@ -657,21 +666,21 @@ int sim_listen(struct io *base, const char *host, uint16_t port, void *owner,
 {
     struct sim_io *io = sim_io_from(base);
     bool is_any = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-    const struct sim_node *node = is_any ? io->node : host_find(io->node, host);
+    const struct sim_node *node = is_any ? io->node : sim_host_find(io->node, host);
     if (io->is_dead || node == NULL) {
         return io->is_dead ? -ENETDOWN : -EINVAL;
     }
     if (node != io->node) {
         return -EADDRNOTAVAIL;
     }
-    uint16_t chosen = port != 0 ? port : port_choose(io);
+    uint16_t chosen = port != 0 ? port : sim_port_choose(io);
     if (listener_find(node, chosen) != NULL) {
         return -EADDRINUSE;
     }
     struct io_socket *socket = mem_zalloc(sizeof(*socket));
     socket->owner = owner;
     socket->port = chosen;
-    io_adopt(io, socket);
+    sim_socket_adopt(io, socket);
     sim_trace(io->world, io->node, "listen", port, 0);
     *out_socket = socket;
     return 0;
@@ -681,15 +690,15 @@ int sim_connect(struct io *base, const char *host, uint16_t port, void *owner,
                 struct io_socket **out_socket)
 {
     struct sim_io *io = sim_io_from(base);
-    struct sim_node *node = host_find(io->node, host);
+    struct sim_node *node = sim_host_find(io->node, host);
     if (io->is_dead || node == NULL) {
         return io->is_dead ? -ENETDOWN : -EINVAL;
     }
     struct sim_conn *conn = conn_new(io->world, io->node, node, port);
     struct io_socket *end = &conn->ends[0];
     end->owner = owner;
-    end->port = port_choose(io);
-    io_adopt(io, end);
+    end->port = sim_port_choose(io);
+    sim_socket_adopt(io, end);
     sim_trace(io->world, io->node, "connect", node->index, port);
     *out_socket = end;
     return 0;
@@ -711,7 +720,7 @@ void sim_recv_resume(struct io *io, struct io_socket *socket)
 {
     (void)io;
     socket->recv_paused = false;
-    touch(socket);
+    sim_socket_touch(socket);
 }
 
 int64_t sim_send(struct io *base, struct io_socket *socket, struct slice data)

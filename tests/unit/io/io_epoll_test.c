@@ -720,6 +720,83 @@ TEST(files_ping_pong)
 }
 
 /* io_free waits for what was submitted. */
+/* ── datagrams ───────────────────────────────────────────────────────────────────────────────── */
+
+static void datagrams_pass(const char *host)
+{
+    struct io *io = io_epoll_new();
+    struct io_socket *ends[2];
+    int owners[2];
+    char large[9000];
+    char from[64];
+    char expected[64];
+    memset(large, 'd', sizeof(large));
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(io_datagram_open(io, host, 0, &owners[i], &ends[i]), 0);
+    }
+    uint16_t port = io_socket_port(io, ends[1]);
+    CHECK_EQ(io_datagram_send(io, ends[0], host, port, slice_from("ping")), 0);
+    CHECK_EQ(io_datagram_send(io, ends[0], host, port, slice_make("", 0)), 0);
+    CHECK_EQ(io_datagram_send(io, ends[0], host, port, slice_make(large, sizeof(large))), 0);
+    const int64_t sizes[] = { 4, 0, sizeof(large) };
+    for (int i = 0; i < 3; i++) { /* each is whole, and loopback keeps their order */
+        struct io_event event = event_expect(io, IO_EVENT_DATAGRAM);
+        CHECK(event.owner == &owners[1]);
+        CHECK(event.socket == ends[1]);
+        CHECK_EQ(event.result, sizes[i]);
+        CHECK(i != 0 || memcmp(event.data, "ping", 4) == 0);
+        CHECK(i != 2 || memcmp(event.data, large, sizeof(large)) == 0);
+        io_datagram_from(io, ends[1], from, sizeof(from));
+        io_socket_name(io, ends[0], /* remote= */ false, expected, sizeof(expected));
+        CHECK(strcmp(from, expected) == 0);
+    }
+    CHECK(nothing_comes(io));
+    struct io_socket *other = NULL;
+    CHECK_EQ(io_datagram_open(io, host, port, NULL, &other), -EADDRINUSE);
+    CHECK_EQ(io_datagram_open(io, "no address", 0, NULL, &other), -EINVAL);
+    CHECK_EQ(io_datagram_send(io, ends[0], "no address", 1, slice_from("x")), -EINVAL);
+    CHECK_EQ(io_datagram_send(io, ends[1], host, port, slice_from("to itself")), 0);
+    io_close(io, ends[1]); /* what has arrived goes with it */
+    CHECK_EQ(io_datagram_send(io, ends[0], host, port, slice_from("nobody there")), 0);
+    CHECK(nothing_comes(io));
+    io_free(io);
+}
+
+TEST(datagrams_are_whole)
+{
+    datagrams_pass("127.0.0.1");
+    datagrams_pass("::1");
+}
+
+TEST(many_datagrams_do_not_starve_the_others)
+{
+    struct pair pair;
+    pair_open(&pair, "127.0.0.1");
+    struct io_socket *end = NULL;
+    CHECK_EQ(io_datagram_open(pair.io, "127.0.0.1", 0, NULL, &end), 0);
+    uint16_t port = io_socket_port(pair.io, end);
+    for (int i = 0; i < 200; i++) {
+        CHECK_EQ(io_datagram_send(pair.io, end, "127.0.0.1", port, slice_from("x")), 0);
+    }
+    CHECK_EQ(io_send(pair.io, pair.client, slice_from("hello")), 5);
+    int datagrams = 0;
+    int waits = 0;
+    int waits_of_other = -1;
+    while (datagrams < 200 && waits < 100) {
+        struct io_event event;
+        io_wait(pair.io, soon(pair.io));
+        waits++;
+        while (io_next(pair.io, &event)) {
+            datagrams += event.kind == IO_EVENT_DATAGRAM;
+            waits_of_other = event.kind == IO_EVENT_RECV ? waits : waits_of_other;
+        }
+    }
+    CHECK_EQ(datagrams, 200);
+    CHECK(waits >= 4);
+    CHECK_EQ(waits_of_other, 1);
+    pair_close(&pair);
+}
+
 TEST(free_finishes_the_work)
 {
     struct scratch scratch;

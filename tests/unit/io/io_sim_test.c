@@ -315,6 +315,129 @@ TEST(resets_come_to_light)
     sim_world_free(world);
 }
 
+/* ── datagrams ───────────────────────────────────────────────────────────────────────────────── */
+
+struct datagrams {
+    struct sim_world *world;
+    struct sim_node *nodes[2];
+    struct io *ios[2];
+    struct io_socket *sockets[2];
+};
+
+static void datagrams_open(struct datagrams *test, const struct sim_options *options)
+{
+    *test = (struct datagrams){ .world = sim_world_new(31, options) };
+    for (int i = 0; i < 2; i++) {
+        test->nodes[i] = sim_node_new(test->world, i == 0 ? "n1" : "n2");
+        test->ios[i] = sim_node_boot(test->nodes[i]);
+        CHECK_EQ(io_datagram_open(test->ios[i], "0.0.0.0", 53, NULL, &test->sockets[i]), 0);
+        io_wait(test->ios[i], UINT64_MAX);
+    }
+}
+
+static void datagrams_close(struct datagrams *test)
+{
+    io_free(test->ios[0]);
+    io_free(test->ios[1]);
+    sim_world_free(test->world);
+}
+
+/* Sends numbers from the first to the second; what arrived: how many, how many of them damaged, and
+ * how many after one that was sent later. */
+static int datagrams_pass(struct datagrams *test, uint32_t count, int *out_bad, int *out_overtaken)
+{
+    int arrived = 0;
+    uint32_t newest = 0;
+    *out_bad = 0;
+    *out_overtaken = 0;
+    for (uint32_t i = 1; i <= count; i++) {
+        uint32_t text[2] = { i, ~i };
+        CHECK_EQ(io_datagram_send(test->ios[0], test->sockets[0], "n2", 53,
+                                  slice_make(text, sizeof(text))),
+                 0);
+        struct sim_turn turn;
+        uint64_t until_ns =
+            sim_world_now_ns(test->world) + (i < count ? NS_PER_MS / 10 : 60 * NS_PER_S);
+        while (sim_world_step(test->world, until_ns, &turn)) {
+            CHECK(turn.node == test->nodes[1]);
+            struct io_event event;
+            while (io_next(test->ios[1], &event)) {
+                uint32_t got[2];
+                CHECK_EQ(event.kind, IO_EVENT_DATAGRAM);
+                CHECK_EQ(event.result, sizeof(got));
+                memcpy(got, event.data, sizeof(got));
+                char from[32];
+                io_datagram_from(test->ios[1], event.socket, from, sizeof(from));
+                CHECK(strcmp(from, "10.0.0.1:53") == 0);
+                arrived++;
+                *out_bad += got[0] != ~got[1];
+                *out_overtaken += got[0] < newest;
+                newest = got[0] > newest ? got[0] : newest;
+            }
+            io_wait(test->ios[1], UINT64_MAX);
+        }
+    }
+    return arrived;
+}
+
+TEST(datagrams_arrive_when_nothing_goes_wrong)
+{
+    struct sim_options options = sim_options_calm();
+    struct datagrams test;
+    int bad = 0;
+    int overtaken = 0;
+    datagrams_open(&test, &options);
+    CHECK_EQ(datagrams_pass(&test, 1000, &bad, &overtaken), 1000);
+    CHECK_EQ(bad, 0);
+    CHECK(overtaken > 0); /* each has its own latency */
+    struct io_socket *other = NULL;
+    CHECK_EQ(io_datagram_open(test.ios[0], "0.0.0.0", 53, NULL, &other), -EADDRINUSE);
+    CHECK_EQ(io_datagram_open(test.ios[0], "n2", 54, NULL, &other), -EADDRNOTAVAIL);
+    CHECK_EQ(io_datagram_send(test.ios[0], test.sockets[0], "n9", 53, slice_from("x")), -EINVAL);
+    datagrams_close(&test);
+}
+
+TEST(datagrams_are_lost_doubled_late_and_damaged)
+{
+    struct sim_options options = sim_options_calm();
+    options.datagram_loss_ppm = 200000;
+    options.datagram_double_ppm = 500000;
+    options.datagram_late_ppm = 100000;
+    options.datagram_corrupt_ppm = 100000;
+    options.stall_max_ns = NS_PER_S;
+    struct datagrams test;
+    int bad = 0;
+    int overtaken = 0;
+    datagrams_open(&test, &options);
+    int arrived = datagrams_pass(&test, 10000, &bad, &overtaken);
+    CHECK(arrived > 11500 && arrived < 12500); /* 10000 * 1.5 * 0.8 */
+    CHECK(bad > 1000 && bad < 1400);
+    CHECK(overtaken > 1000);
+    datagrams_close(&test);
+}
+
+TEST(datagrams_and_connections_are_blocked_apart)
+{
+    struct sim_options options = sim_options_calm();
+    struct datagrams test;
+    int bad = 0;
+    int overtaken = 0;
+    datagrams_open(&test, &options);
+    sim_net_block_traffic(test.world, test.nodes[0], test.nodes[1], SIM_STREAMS, true);
+    CHECK_EQ(datagrams_pass(&test, 10, &bad, &overtaken), 10);
+    sim_net_block_traffic(test.world, test.nodes[0], test.nodes[1], SIM_DATAGRAMS, true);
+    CHECK_EQ(datagrams_pass(&test, 10, &bad, &overtaken), 0);
+    sim_net_heal(test.world);
+    sim_net_block(test.world, test.nodes[0], test.nodes[1], true);
+    CHECK_EQ(datagrams_pass(&test, 10, &bad, &overtaken), 0);
+    sim_net_heal(test.world);
+    sim_net_clog(test.world, test.nodes[0], test.nodes[1], NS_PER_S);
+    CHECK_EQ(datagrams_pass(&test, 10, &bad, &overtaken), 10); /* later */
+    io_close(test.ios[1], test.sockets[1]);
+    CHECK_EQ(datagrams_pass(&test, 10, &bad, &overtaken), 0); /* nobody listens */
+    datagrams_close(&test);
+}
+
 /* ── time ────────────────────────────────────────────────────────────────────────────────────── */
 
 TEST(deadlines_and_clocks)
