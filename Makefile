@@ -45,8 +45,8 @@ endif
 REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 FLAGS  := -std=gnu17 $(opt_$(VARIANT)) $(WARN) -fno-common -fno-strict-aliasing -fno-omit-frame-pointer \
           -ffp-contract=off -D_GNU_SOURCE $(CFLAGS)
-LDFLAGS += -Wl,-z,relro,-z,now
-LDLIBS  += -ljansson -lpthread -lm
+LDFLAGS += -Wl,-z,relro,-z,now,--as-needed
+LDLIBS  += -ljansson -lcrypto -lpthread -lm
 ifeq ($(findstring MINIDB_LIBC_MALLOC,$(FLAGS)),)
 LDLIBS  += -ljemalloc
 endif

@@ -90,6 +90,7 @@ struct config {
     char *announce_host;   /* as given; see config_announce_host */
     uint16_t slot_port;    /* for cluster-aware clients; 0: none */
     char *zone;
+    char *cluster_secret; /* "": what all members know anyway */
     uint32_t replication_factor;
     uint32_t request_timeout; /* milliseconds */
     enum config_strong_reads strong_reads;

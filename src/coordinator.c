@@ -1,6 +1,6 @@
 /*
- * coordinator.c — see coordinator.h.  Order: life and state of nodes, the step, configurations,
- * leadership, the list of members, moving leadership by hand.
+ * coordinator.c — see coordinator.h.  Order: life and what is known of nodes, the step,
+ * configurations, leadership, the list of members, moving leadership by hand.
  *
  * Times are raft's (consensus->now_ms).
  */
@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "cluster/confchange.h"
 #include "consensus.h"
+#include "gossip.h"
 #include "log.h"
 #include "network/peers.h"
 #include "node.h"
@@ -20,7 +21,7 @@
 
 enum {
     STEP_MS = 250,
-    DEAD_AFTER_MS = 5000,    /* SUSPECT until then */
+    GONE_AFTER_MS = 5000,    /* who stops is seen to be gone by then */
     SETTLED_MS = 3000,       /* a node that has just come back leads nothing yet */
     META_RETRY_MS = 1000,    /* the meta file could not be written */
     HANDOVERS_PER_STEP = 16, /* each stops a group's writes for a round trip */
@@ -32,12 +33,9 @@ enum {
     STOP_WAIT_MS = 1500, /* a clean stop waits so long for others to take over */
 };
 
-/* What is known of another node. */
+/* What another node has told us itself. */
 struct node_watch {
     uint64_t number;
-    enum node_state state;
-    uint64_t heard_ms; /* last */
-    uint64_t alive_since_ms;
     bool is_stopping;        /* and said so */
     struct peer_hello hello; /* its last one; node "": none yet */
 };
@@ -55,13 +53,13 @@ struct coordinator {
     uint32_t at; /* the replica whose leadership is looked at next */
 };
 
-static void watch_nodes(struct node *node);
+static void watches_follow(struct node *node);
 static void note_leading(struct node *node);
 static void config_step(struct node *node, struct replica *replica);
 static void leadership_step(struct node *node);
 static void addresses_step(struct node *node);
 
-/* ── life, and the state of nodes ────────────────────────────────────────────────────────────── */
+/* ── life, and other nodes ───────────────────────────────────────────────────────────────────── */
 
 struct coordinator *coordinator_new(uint64_t written_index, bool is_settled)
 {
@@ -94,22 +92,20 @@ static struct node_watch *watch_of(const struct node *node, uint64_t number)
 
 enum node_state coordinator_state(const struct node *node, uint64_t number)
 {
-    const struct node_watch *watch = watch_of(node, number);
     bool is_self = number == members_number(node->meta.node_id);
-    return is_self ? NODE_ALIVE : watch != NULL ? watch->state : NODE_SUSPECT;
+    return is_self || node->gossip == NULL ? NODE_ALIVE : gossip_state(node->gossip, number);
 }
 
 const char *coordinator_state_name(enum node_state state)
 {
-    static const char *const names[] = { "ALIVE", "SUSPECT", "DEAD" };
+    static const char *const names[] = { "ALIVE", "SUSPECT", "DEAD", "LEFT" };
     return names[state];
 }
 
 uint64_t coordinator_alive_ms(const struct node *node, uint64_t number)
 {
-    const struct node_watch *watch = watch_of(node, number);
-    bool is_alive = watch != NULL && watch->state == NODE_ALIVE;
-    return is_alive ? node->consensus->now_ms - watch->alive_since_ms : 0;
+    return node->gossip != NULL ? gossip_alive_ms(node->gossip, number, node->consensus->now_ms)
+                                : 0;
 }
 
 const char *coordinator_version(const struct node *node, uint64_t number)
@@ -122,7 +118,6 @@ const char *coordinator_version(const struct node *node, uint64_t number)
 static void watches_follow(struct node *node)
 {
     struct coordinator *coordinator = node->coordinator;
-    uint64_t now_ms = node->consensus->now_ms;
     for (uint32_t i = coordinator->watches_count; i-- > 0;) {
         if (members_find(&node->members, coordinator->watches[i].number) == NULL) {
             coordinator->watches[i] = coordinator->watches[--coordinator->watches_count];
@@ -134,43 +129,8 @@ static void watches_follow(struct node *node)
         if (is_other && watch_of(node, number) == NULL &&
             coordinator->watches_count < MEMBERS_MAX) {
             coordinator->watches[coordinator->watches_count++] =
-                (struct node_watch){ .number = number, .state = NODE_SUSPECT, .heard_ms = now_ms };
+                (struct node_watch){ .number = number };
         }
-    }
-}
-
-static void watch_set(struct node *node, struct node_watch *watch, enum node_state state)
-{
-    static const char *const events[] = { "node_alive", "node_suspect", "node_dead" };
-    if (state == watch->state) {
-        return;
-    }
-    const struct member *member = members_find(&node->members, watch->number);
-    watch->state = state;
-    watch->alive_since_ms = node->consensus->now_ms;
-    log_event(node->log, state == NODE_ALIVE ? LOG_INFO : LOG_WARN, events[state],
-              LOG_STR("node", member != NULL ? member->id : "?"));
-}
-
-static void watch_nodes(struct node *node)
-{
-    struct coordinator *coordinator = node->coordinator;
-    uint64_t now_ms = node->consensus->now_ms;
-    bool is_up[MEMBERS_MAX] = { false };
-    struct peer_link_info info;
-    watches_follow(node);
-    for (uint32_t at = 0; peers_link_next(node->peers, &at, &info);) {
-        struct node_watch *watch = info.is_up ? watch_of(node, info.number) : NULL;
-        if (watch != NULL) {
-            is_up[watch - coordinator->watches] = true;
-            uint64_t heard_ms = info.heard_ms < now_ms ? now_ms - info.heard_ms : 0;
-            watch->heard_ms = heard_ms > watch->heard_ms ? heard_ms : watch->heard_ms;
-        }
-    }
-    for (uint32_t i = 0; i < coordinator->watches_count; i++) {
-        struct node_watch *watch = &coordinator->watches[i];
-        bool is_dead = now_ms >= watch->heard_ms + DEAD_AFTER_MS;
-        watch_set(node, watch, is_up[i] ? NODE_ALIVE : is_dead ? NODE_DEAD : NODE_SUSPECT);
     }
 }
 
@@ -232,7 +192,7 @@ void coordinator_step(struct node *node)
         return;
     }
     coordinator->next_ms = consensus->now_ms + STEP_MS;
-    watch_nodes(node);
+    watches_follow(node);
     note_leading(node);
     settle(node);
     if (node->is_stopping) {
@@ -327,9 +287,7 @@ static uint64_t home_of(struct node *node, const struct replica *replica)
                     !raft_config_is_joint(config);
     uint64_t home =
         may_move ? members_home(&node_targets(node)->placement, config, replica->group) : 0;
-    const struct node_watch *watch = watch_of(node, home);
-    bool is_settled =
-        watch != NULL && watch->state == NODE_ALIVE && now_ms >= watch->alive_since_ms + SETTLED_MS;
+    bool is_settled = home != 0 && coordinator_alive_ms(node, home) >= SETTLED_MS;
     return is_settled && peer_is_close(node, replica, home, CLOSE_ENTRIES) ? home : 0;
 }
 
@@ -436,10 +394,10 @@ static uint64_t successor_of(const struct node *node, const struct replica *repl
         const struct raft_member *member = &config->members[i];
         const struct node_watch *watch = watch_of(node, member->node);
         struct raft_peer_view view;
-        bool may_lead = (member->roles & RAFT_VOTER) != 0 &&
-                        (wanted == 0 || member->node == wanted) && watch != NULL &&
-                        watch->state == NODE_ALIVE && !watch->is_stopping &&
-                        peer_is_close(node, replica, member->node, READY_ENTRIES);
+        bool may_lead =
+            (member->roles & RAFT_VOTER) != 0 && (wanted == 0 || member->node == wanted) &&
+            watch != NULL && coordinator_state(node, member->node) == NODE_ALIVE &&
+            !watch->is_stopping && peer_is_close(node, replica, member->node, READY_ENTRIES);
         if (may_lead && raft_peer(replica->raft, member->node, &view) && view.match >= best_match) {
             best = member->node;
             best_match = view.match;
@@ -498,7 +456,7 @@ bool coordinator_may_stop(struct node *node)
     uint64_t now_ms = node->consensus->now_ms;
     if (coordinator->stop_began_ms == 0) {
         coordinator->stop_began_ms = now_ms;
-        stay(node, DEAD_AFTER_MS); /* until we are seen to be gone */
+        stay(node, GONE_AFTER_MS); /* until we are seen to be gone */
     }
     uint32_t left = 0;
     for (uint32_t i = 0; i < node->consensus->count; i++) {

@@ -11,8 +11,8 @@
  * Only leaders act and every step goes through the group's own log, so nothing has to be agreed on
  * beyond the list of members.
  *
- * It also watches the other nodes: when one was heard of last (the links say so), and whether it is
- * to be reached elsewhere than the list says.
+ * Whether another node is there, gossip says (gossip.h); whether it is to be reached elsewhere than
+ * the list says, the links.
  *
  * Read next: members.h, consensus.h.
  */
@@ -29,7 +29,7 @@ struct peer_event;
  * many ms, u8 1: the sender is about to stop, give it none. */
 enum { PEER_FRAME_STAY = 2, STAY_BYTES = 5 };
 
-enum node_state { NODE_ALIVE, NODE_SUSPECT, NODE_DEAD };
+enum node_state { NODE_ALIVE, NODE_SUSPECT, NODE_DEAD, NODE_LEFT };
 
 /* written_index: of the list of members that the meta file holds.  is_settled: no replica of this
  * node is suspect. */

@@ -11,6 +11,7 @@
 #include "consensus.h"
 #include "coordinator.h"
 #include "forward.h"
+#include "gossip.h"
 #include "log.h"
 #include "network/peers.h"
 #include "node.h"
@@ -225,6 +226,29 @@ static void facts_of_groups(const struct node *node, struct host_facts *out)
     }
 }
 
+static void facts_of_gossip(const struct node *node, struct host_facts *out)
+{
+    struct gossip_stats all = gossip_stats(node->gossip);
+    const struct membership_stats *stats = &all.membership;
+    out->gossip_incarnation = stats->incarnation;
+    out->gossip_health = stats->health;
+    out->gossip_probes = stats->probes;
+    out->gossip_probes_indirect = stats->probes_indirect;
+    out->gossip_probes_failed = stats->probes_failed;
+    out->gossip_refutations = stats->refutations;
+    out->gossip_late_steps = stats->late_steps;
+    out->gossip_packets_in = stats->packets_in;
+    out->gossip_packets_out = stats->packets_out;
+    out->gossip_dropped[HOST_GOSSIP_KEY] = all.dropped_key;
+    out->gossip_dropped[HOST_GOSSIP_MALFORMED] = stats->drops[MEMBERSHIP_DROP_MALFORMED];
+    out->gossip_dropped[HOST_GOSSIP_CLUSTER] = stats->drops[MEMBERSHIP_DROP_CLUSTER];
+    out->gossip_dropped[HOST_GOSSIP_TARGET] = stats->drops[MEMBERSHIP_DROP_TARGET];
+    out->gossip_dropped[HOST_GOSSIP_STRANGER] = stats->drops[MEMBERSHIP_DROP_STRANGER];
+    out->gossip_dropped[HOST_GOSSIP_IDENTITY] = stats->drops[MEMBERSHIP_DROP_IDENTITY];
+    out->gossip_dropped[HOST_GOSSIP_STALE] = stats->drops[MEMBERSHIP_DROP_STALE];
+    out->gossip_dropped[HOST_GOSSIP_REPLAYED] = stats->drops[MEMBERSHIP_DROP_REPLAYED];
+}
+
 void host_cluster_facts(const struct node *node, struct host_facts *out)
 {
     if (node->peers != NULL) {
@@ -240,6 +264,7 @@ void host_cluster_facts(const struct node *node, struct host_facts *out)
         return;
     }
     facts_of_groups(node, out);
+    facts_of_gossip(node, out);
     struct forward_stats forward = forward_stats(node->forward);
     out->forward_sent = forward.sent;
     out->forward_answered = forward.answered;

@@ -9,6 +9,7 @@
 #include "consensus.h"
 #include "coordinator.h"
 #include "forward.h"
+#include "gossip.h"
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
@@ -90,6 +91,7 @@ int node_run_once(struct node *node)
         return aof_failure(shard->aof);
     }
     if (node->is_stopping && stop_is_complete(node)) {
+        gossip_leave(node);
         return 0;
     }
     if (is_lingering) {
@@ -129,6 +131,9 @@ static uint32_t handle_events(struct node *node)
                    peers_owns(node->peers, &event)) {
             peers_on_event(node->peers, &event);
             member_on_peer_events(node);
+        } else if (event.kind != IO_EVENT_WAKE && node->gossip != NULL &&
+                   gossip_owns(node->gossip, &event)) {
+            gossip_on_event(node, &event);
         } else if (event.kind == IO_EVENT_FILE && node->transfers != NULL &&
                    transfers_owns(node->transfers, &event)) {
             transfers_on_event(node->transfers, &event);
@@ -333,6 +338,7 @@ void node_deinit(struct node *node)
                        recovery_is_settled(node->consensus);
         }
         if (was_member) {
+            gossip_free(node->gossip);
             coordinator_free(node->coordinator);
             acks_free(node->acks);
             forward_free(node->forward);

@@ -30,6 +30,7 @@ struct acks;
 struct consensus;
 struct coordinator;
 struct forward;
+struct gossip;
 struct io;
 struct join;
 struct join_welcome;
@@ -66,6 +67,7 @@ struct node {
     struct forward *forward;
     struct transfers *transfers;
     struct coordinator *coordinator;
+    struct gossip *gossip;
     struct acks *acks;
     struct join *join;     /* asks to join, or takes in those who ask */
     uint64_t members_seen; /* the epoch that peers and meta file know */

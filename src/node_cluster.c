@@ -23,6 +23,7 @@
 #include "consensus.h"
 #include "coordinator.h"
 #include "forward.h"
+#include "gossip.h"
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
@@ -218,6 +219,7 @@ void cluster_start(struct node *node, const struct replica_log *logs, uint32_t c
                       node->data_dir != NULL ? config->data_dir : NULL, node->meta.identity);
     node->acks = acks_new(options.boot);
     node->coordinator = coordinator_new(node->members.index, recovery_is_settled(consensus));
+    node->gossip = gossip_new(node);
     consensus->forward = node->forward;
     consensus->transfers = node->transfers;
     consensus->members = &node->members;

@@ -1,10 +1,10 @@
 /*
  * node_member.c — one iteration of the loop, as far as other nodes are concerned.
  *
- *   events     frames of the RAFT links step replicas, those of the CLIENT links run requests of
- *              other nodes' clients or answer ours, BULK carries snapshots, JOIN newcomers
- *   step       timers; what was proposed goes to raft; what is committed is applied
- *   send       messages, requests and answers leave in one frame each a link
+ *   events     frames of the RAFT links step replicas (or are gossip), those of the CLIENT links
+ * run requests of other nodes' clients or answer ours, BULK carries snapshots, JOIN newcomers step
+ * timers; what was proposed goes to raft; what is committed is applied send       messages,
+ * requests and answers leave in one frame each a link
  *
  * Read next: consensus.h, forward.h, transfer.h, join.h.
  */
@@ -13,6 +13,7 @@
 #include "consensus.h"
 #include "coordinator.h"
 #include "forward.h"
+#include "gossip.h"
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
@@ -25,7 +26,7 @@ enum { NS_PER_MS = 1000000 };
 
 static void on_raft_event(struct node *node, const struct peer_event *event)
 {
-    if (coordinator_on_peer_event(node, event)) {
+    if (gossip_on_peer_event(node, event) || coordinator_on_peer_event(node, event)) {
         return;
     }
     if (event->is_outgoing) {
@@ -117,6 +118,7 @@ void member_step(struct node *node)
         node_members_changed(node);
     }
     transfers_step(node->transfers);
+    gossip_step(node);
     coordinator_step(node); /* writes a list of members that was received before the log does */
     shard_reclaim(&node->shard);
     consensus_flush(consensus); /* what the steps above proposed */
@@ -165,6 +167,7 @@ uint64_t member_deadline_ns(const struct node *node)
         uint64_t forward_ms = forward_deadline_ms(node->forward);
         deadline_ns = earlier(deadline_ns, consensus_deadline_ns(node->consensus));
         deadline_ns = earlier(deadline_ns, transfers_deadline_ns(node->transfers));
+        deadline_ns = earlier(deadline_ns, gossip_deadline_ns(node->gossip));
         if (forward_ms < UINT64_MAX / NS_PER_MS) {
             deadline_ns = earlier(deadline_ns, forward_ms * NS_PER_MS);
         }

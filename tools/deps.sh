@@ -7,7 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build_packages="gcc make libc6-dev libjansson-dev libxxhash-dev libjemalloc-dev libedit-dev"
+build_packages="gcc make libc6-dev libjansson-dev libxxhash-dev libjemalloc-dev
+                libedit-dev libssl-dev"
 test_packages="clang clang-format libclang-rt-dev libasan8 libubsan1 libtsan2
                git strace redis-server redis-tools python3 python3-redis libhiredis-dev"
 bench_packages="redis-server redis-tools python3 etcd-server"

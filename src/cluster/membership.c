@@ -349,6 +349,7 @@ static struct membership_peer peer_make(const struct membership *m,
         .identity = member->identity,
         .state = MEMBERSHIP_SUSPECT, /* until it has said something */
         .told = MEMBERSHIP_SUSPECT,
+        .since_ms = m->now_ms,
         .suspect_ms = m->now_ms,
         .remind_ms = m->now_ms,
     };
@@ -396,6 +397,7 @@ bool membership_view(const struct membership *m, uint64_t number, struct members
             *out = (struct membership_view){ .state = peer->state,
                                              .incarnation = peer->incarnation,
                                              .boot = peer->boot,
+                                             .since_ms = peer->since_ms,
                                              .accusers = peer->accusers_count,
                                              .advice = peer->advice };
             return true;

@@ -126,6 +126,7 @@ struct membership_view {
     enum membership_state state;
     uint64_t incarnation; /* 0: never heard of */
     uint64_t boot;
+    uint64_t since_ms; /* in this state, without a restart */
     uint32_t accusers;
     struct membership_advice advice;
 };

@@ -33,6 +33,7 @@ struct membership_peer {
 
     enum membership_state state, told; /* told: in the last output */
     uint64_t incarnation;
+    uint64_t since_ms;   /* in this state, and of this boot */
     bool is_urgent;      /* others suspect it: our own probe is next */
     uint64_t suspect_ms; /* since */
     uint64_t remind_ms;  /* when a suspect is pinged again, so that it can refute */

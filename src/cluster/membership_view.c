@@ -22,6 +22,7 @@ static void state_set(struct membership *m, struct membership_peer *peer,
         peer->suspect_ms = m->now_ms;
         peer->remind_ms = m->now_ms;
     }
+    peer->since_ms = peer->state == state ? peer->since_ms : m->now_ms;
     peer->state = state;
     peer->accusers_count = 0;
     peer->is_condemned = false;
@@ -36,6 +37,9 @@ void membership_merge_own(struct membership *m, struct membership_peer *peer,
     bool is_more = incarnation > peer->incarnation ||
                    (incarnation == peer->incarnation && state > peer->state);
     if (is_more) {
+        bool is_another =
+            incarnation >> MEMBERSHIP_BOOT_SHIFT != peer->incarnation >> MEMBERSHIP_BOOT_SHIFT;
+        peer->since_ms = is_another ? m->now_ms : peer->since_ms;
         peer->incarnation = incarnation;
         state_set(m, peer, state);
     }

@@ -63,7 +63,7 @@ struct membership_advice {
     char version[32];
     uint16_t cluster_port, port, slot_port;
     uint32_t partitions_led, partitions_held;
-    uint64_t memory_bytes;
+    uint64_t memory_bytes; /* of its data */
 };
 
 enum membership_item_kind { MEMBERSHIP_ITEM_STATE = 1, MEMBERSHIP_ITEM_ADVICE };

@@ -440,6 +440,33 @@ static void info_raft(struct info *info)
     line_number(info, "cluster_net_output_bytes", facts->cluster_bytes_out);
 }
 
+static void info_gossip_packets(struct info *info)
+{
+    static const char *const drops[HOST_GOSSIP_DROPS] = {
+        [HOST_GOSSIP_KEY] = "gossip_dropped_key",
+        [HOST_GOSSIP_MALFORMED] = "gossip_dropped_malformed",
+        [HOST_GOSSIP_CLUSTER] = "gossip_dropped_cluster",
+        [HOST_GOSSIP_TARGET] = "gossip_dropped_target",
+        [HOST_GOSSIP_STRANGER] = "gossip_dropped_stranger",
+        [HOST_GOSSIP_IDENTITY] = "gossip_dropped_identity",
+        [HOST_GOSSIP_STALE] = "gossip_dropped_stale",
+        [HOST_GOSSIP_REPLAYED] = "gossip_dropped_replayed",
+    };
+    const struct host_facts *facts = &info->facts;
+    line_number(info, "gossip_incarnation", facts->gossip_incarnation);
+    line_number(info, "gossip_health", facts->gossip_health);
+    line_number(info, "gossip_probes", facts->gossip_probes);
+    line_number(info, "gossip_probes_indirect", facts->gossip_probes_indirect);
+    line_number(info, "gossip_probes_failed", facts->gossip_probes_failed);
+    line_number(info, "gossip_refutations", facts->gossip_refutations);
+    line_number(info, "gossip_late_steps", facts->gossip_late_steps);
+    line_number(info, "gossip_packets_in", facts->gossip_packets_in);
+    line_number(info, "gossip_packets_out", facts->gossip_packets_out);
+    for (uint32_t i = 0; i < HOST_GOSSIP_DROPS; i++) {
+        line_number(info, drops[i], facts->gossip_dropped[i]);
+    }
+}
+
 static void info_gossip(struct info *info)
 {
     struct host *host = info->ctx->host;
@@ -458,6 +485,7 @@ static void info_gossip(struct info *info)
     for (uint32_t s = 0; s < ARRAY_COUNT(states); s++) {
         line_number(info, lines[s], counts[s]);
     }
+    info_gossip_packets(info);
 }
 
 static void info_partitions(struct info *info)

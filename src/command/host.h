@@ -49,6 +49,19 @@ enum {
 /* In place of a partition: all of them, and the meta group. */
 #define HOST_ALL (UINT32_MAX - 1)
 
+/* Why packets of gossip were dropped. */
+enum host_gossip_drop {
+    HOST_GOSSIP_KEY, /* sealed with another key */
+    HOST_GOSSIP_MALFORMED,
+    HOST_GOSSIP_CLUSTER,
+    HOST_GOSSIP_TARGET,
+    HOST_GOSSIP_STRANGER,
+    HOST_GOSSIP_IDENTITY,
+    HOST_GOSSIP_STALE,
+    HOST_GOSSIP_REPLAYED,
+    HOST_GOSSIP_DROPS,
+};
+
 /* What INFO and STATS show that only the node knows.  Filled in by host->facts. */
 struct host_facts {
     uint64_t now_ms, started_ms; /* wall clock */
@@ -82,6 +95,12 @@ struct host_facts {
     uint64_t forward_sent, forward_answered, forward_repeated, forward_expired, forward_waiting;
     uint64_t transfers_fetched, transfers_sent, transfers_failed, transfers_running;
     uint64_t cluster_links, cluster_bytes_in, cluster_bytes_out;
+    /* Gossip; of a lone node: 0. */
+    uint64_t gossip_incarnation, gossip_health;
+    uint64_t gossip_probes, gossip_probes_indirect, gossip_probes_failed;
+    uint64_t gossip_refutations, gossip_late_steps;
+    uint64_t gossip_packets_in, gossip_packets_out;
+    uint64_t gossip_dropped[HOST_GOSSIP_DROPS];
 };
 
 /* One node of the cluster as NODES and the routing commands show it. */

@@ -424,6 +424,7 @@ void peers_on_event(struct peers *peers, const struct io_event *event)
         break;
     case IO_EVENT_ACCEPT:
     case IO_EVENT_FILE:
+    case IO_EVENT_DATAGRAM:
     case IO_EVENT_WAKE:
         UNREACHABLE();
     }
