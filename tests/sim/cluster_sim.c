@@ -15,7 +15,8 @@
  * Faults (sim_fault.c): a process is killed, or a machine loses its power, in the middle of any
  * send or file operation, also while it starts; all at once; pauses; partitions of all shapes, one
  * way or both, also between clients and nodes; links that deliver seconds late; connections that
- * reset, stall, and cut bytes anywhere; slow and stalling disks that lose, tear and reorder what
+ * reset, stall, and cut bytes anywhere; datagrams that are lost, doubled, late, damaged, or blocked
+ * where connections are not; slow and stalling disks that lose, tear and reorder what
  * was not synced; clocks that drift within what leases allow for; wall clocks that jump by an hour.
  * In some lives one machine's disk is bad (sim_rot.c): files change or vanish, reads fail.
  *
@@ -37,6 +38,8 @@
  *   I13  reads show only what is committed; ANY never goes back on one connection
  *   I14  each request has one reply, in order, its own
  *   I21  KEYS, SCAN, DBSIZE, RANDOMKEY show what reads of single keys show
+ *   I23  gossip: incarnations only grow, and are their owner's; the healed core sees itself alive
+ *   I24  gossip changes no configuration
  *   I25  bounded disk          I26  no busy loop
  *   I27  the healed core has a leader for every group       I28  its replicas become equal
  *   I29  every request ends    I30  elections stop

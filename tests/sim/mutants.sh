@@ -47,7 +47,7 @@ build() { # name
         file=${at#made/}
         [ -e "$(tr / _ <<<"${file%.o}.c").o" ] || rest+=("$at")
     done
-    gcc ${objects[@]+"${objects[@]}"} cluster_sim.o "${rest[@]}" -ljansson -lpthread -lm \
+    gcc ${objects[@]+"${objects[@]}"} cluster_sim.o "${rest[@]}" -ljansson -lcrypto -lpthread -lm \
         -ljemalloc -o mutant
     rm -f ${objects[@]+"${objects[@]}"}
 }

@@ -70,6 +70,7 @@ enum fault {
     FAULT_WIPE,    /* a disk is empty; the node asks to join again, under its old id */
     FAULT_ROT,     /* a file of the one bad disk changes or vanishes */
     FAULT_POINT,   /* whoever gets to a certain point crashes there */
+    FAULT_TRAFFIC, /* of two nodes only datagrams pass, or only connections */
     FAULT_KINDS
 };
 

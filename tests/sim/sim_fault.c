@@ -80,6 +80,16 @@ static void break_link(struct sim *sim, bool clog)
     sim_net_block(sim->world, to, from, true);
 }
 
+static void cut_traffic(struct sim *sim, enum sim_traffic traffic)
+{
+    struct sim_node *from = machine_draw(sim)->machine;
+    struct sim_node *to = machine_draw(sim)->machine;
+    if (from != to) {
+        sim_net_block_traffic(sim->world, from, to, traffic, true);
+        sim_net_block_traffic(sim->world, to, from, traffic, true);
+    }
+}
+
 static void cut_clients(struct sim *sim)
 {
     struct sim_node *node = machine_draw(sim)->machine;
@@ -161,6 +171,9 @@ static void fault_do(struct sim *sim, enum fault fault)
     case FAULT_POINT:
         sim_point_draw(sim);
         break;
+    case FAULT_TRAFFIC:
+        cut_traffic(sim, flip ? SIM_DATAGRAMS : SIM_STREAMS);
+        break;
     case FAULT_KINDS:
         break;
     }
@@ -168,11 +181,11 @@ static void fault_do(struct sim *sim, enum fault fault)
 
 void sim_fault_draw(struct sim *sim)
 {
-    static const char *const names[] = { "crash",    "crash all",  "pause",      "isolate",
-                                         "one way",  "leader",     "chain",      "clients cut",
-                                         "clog",     "clock rate", "clock step", "snapshot",
-                                         "failover", "heal",       "join",       "forget",
-                                         "replace",  "wipe",       "rot",        "point" };
+    static const char *const names[] = {
+        "crash",       "crash all", "pause",      "isolate",    "one way",  "leader",   "chain",
+        "clients cut", "clog",      "clock rate", "clock step", "snapshot", "failover", "heal",
+        "join",        "forget",    "replace",    "wipe",       "rot",      "point",    "traffic"
+    };
     uint32_t sum = 0;
     for (uint32_t i = 0; i < FAULT_KINDS; i++) {
         sum += sim->plan.weights[i];

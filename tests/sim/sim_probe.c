@@ -91,6 +91,20 @@ uint64_t probe_number(const struct sim_machine *machine)
     return machine->node->consensus->options.node;
 }
 
+bool probe_gossip(const struct sim_machine *machine, uint32_t other, struct membership_view *out)
+{
+    const struct sim_machine *target = &machine->sim->machines[other];
+    uint64_t number = members_number(target->config.node_id);
+    const struct gossip *gossip = machine->is_serving ? machine->node->gossip : NULL;
+    return gossip != NULL && gossip_view(gossip, number, out);
+}
+
+uint64_t probe_incarnation(const struct sim_machine *machine)
+{
+    const struct gossip *gossip = machine->node->gossip;
+    return gossip != NULL ? gossip_stats(gossip).membership.incarnation : 0;
+}
+
 void probe_target(const struct sim_machine *machine, uint32_t group,
                   const struct raft_config *current, struct raft_config *out)
 {

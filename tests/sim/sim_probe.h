@@ -7,6 +7,7 @@
 
 #include "base/compiler.h"
 #include "cluster/raft.h"
+#include "gossip.h"
 #include "members.h"
 #include "sim.h"
 
@@ -34,5 +35,9 @@ void probe_target(const struct sim_machine *machine, uint32_t group,
 /* The group's configuration is that one, for certain. */
 bool probe_is_as_wanted(const struct sim_machine *machine, uint32_t group,
                         const struct probe *probe);
+/* What the node's gossip has of another machine's; false: nothing (yet). */
+bool probe_gossip(const struct sim_machine *machine, uint32_t other, struct membership_view *out);
+/* The node's own incarnation in gossip; 0: none (yet). */
+uint64_t probe_incarnation(const struct sim_machine *machine);
 /* Raft's number of a machine's node. */
 uint64_t probe_number(const struct sim_machine *machine);

@@ -8,6 +8,8 @@
  *   digests     I6       equal state at equal index
  *   durable     I10      committed: on the platters of a majority at that moment
  *   effects     I11-I13  refused: never there; no write twice; ANY shows only what is committed
+ *   gossip      I23, I24 incarnations are monotone, the living are not called dead for long;
+ *                        gossip changes no configuration
  *   resources   I25, I26 no busy loop, bounded disk
  *   progress    I27-I30  after healing: a leader everywhere, equal replicas, then quiet
  *
@@ -91,6 +93,17 @@ void check_durable_commit(struct sim *sim, const struct probe *probe, uint32_t g
 void check_effects_answer(struct sim *sim, const struct check_chain *chain,
                           const struct sim_op *op);
 void check_effects_end(struct sim *sim, const struct check_chain *chain);
+
+/* gossip.c */
+struct check_gossip;
+struct check_gossip *check_gossip_new(struct sim *sim);
+void check_gossip_free(struct check_gossip *check);
+void check_gossip_start(struct check_gossip *check, const struct sim_machine *machine);
+void check_gossip_turn(struct check_gossip *check, const struct sim_machine *machine);
+void check_gossip_group(struct check_gossip *check, const struct sim_machine *machine,
+                        uint32_t group, const struct probe *probe);
+/* True when the core sees itself alive. */
+bool check_gossip_views(const struct sim *sim, char *out_why, size_t why_size);
 
 /* resources.c */
 void check_resources_turn(struct sim_machine *machine);

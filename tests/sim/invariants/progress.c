@@ -111,5 +111,5 @@ bool check_progress(const struct sim *sim, char *out_why, size_t why_size)
             return false;
         }
     }
-    return true;
+    return check_gossip_views(sim, out_why, why_size);
 }
