@@ -7,6 +7,7 @@ wrote.  Seeds written by hand lie beside these; a find of the fuzzers is kept as
     corpus/resp, corpus/json       spec-*     the commands of one table, as requests
     corpus/cli_reply               reply-*    what a server answers, in RESP3
     corpus/config                  options-*  every option with its default and with other values
+    corpus/gossip                  packet-*   each kind, with items
     corpus/aof, corpus/snapshot    session-*  records and blocks of a server's data directory
 """
 
@@ -198,8 +199,31 @@ def make_snapshots(directory):
         write("snapshot", "session-file", b"\0" + file.read()[:SEED_BYTES_MAX])
 
 
+# ── gossip ────────────────────────────────────────────────────────────────────────────────────────
+
+def gossip_items():
+    def head(kind, a, b, number):
+        return struct.pack("<BBBBQQ", kind, a, b, 0, number, number)
+    states = [head(1, state, 2 if state == 1 else 0, 2) + struct.pack("<Q", 1 << 24 | state) +
+              (struct.pack("<QQ", 3, 4) if state == 1 else b"") for state in range(4)]
+    states.append(head(1, 2, 0, 1) + struct.pack("<Q", 1 << 24))    # we are dead
+    advice = (head(2, 8, 5, 3) + struct.pack("<QHHHHIIQ", 9, 8001, 7001, 0, 0, 10, 256, 1 << 20) +
+              b"10.0.0.30.1.0")
+    return states + [advice]
+
+
+def make_gossip():
+    for kind in range(1, 6):
+        head = (struct.pack("<IBBBB", 0x314f474d, kind, kind & 1, 0, 0) +
+                struct.pack("<11Q", 1, 2, 2, 1, 1, 1, 1, 1, 1 << 24, 3 if kind > 1 else 0, 1))
+        packets = [head + item for item in gossip_items()] + [head + b"".join(gossip_items())]
+        write("gossip", f"packet-{kind}",
+              b"".join(struct.pack("<H", len(packet)) + packet for packet in packets))
+
+
 def main():
     make_requests()
+    make_gossip()
     with harness.Server("--partitions", "16") as server:
         make_replies(server)
         make_options(server)
