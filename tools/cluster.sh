@@ -77,6 +77,7 @@ show_event() { # of node $1, its log's line in $line
         unset "missed[$1-$value]" ;;
     node_suspect) field node; missed[$1-$value]=1; say "$1 has lost sight of $value" ;;
     node_dead)    field node; say "$1 takes $value for dead" ;;
+    node_left)    field node; missed[$1-$value]=1; say "$1 has seen $value leave" ;;
     stopped)      say "$1 has stopped" ;;
     leader_changed)
         field group; local group=$value
