@@ -4,8 +4,8 @@
  *   I23   what a process knows of another's incarnation never goes back, and is never more than
  *         that other has had; once healed, the core sees itself alive, and nobody
  *         of it is called dead any more (suspected by one who is half cut off: for a moment)
- *   I24   gossip changes no configuration: after the cluster has formed the list of members stays
- *         as it is, and so does every group, whoever is suspected or called dead
+ *   I24   gossip changes no configuration: a group that is as the list of members asks stays so
+ *         as long as the list does, whoever is suspected or called dead
  */
 #include "checks.h"
 
@@ -20,10 +20,9 @@ struct check_gossip {
     uint64_t seen[SIM_MACHINES_MAX][SIM_MACHINES_MAX]; /* by the process that runs now */
     uint64_t had[SIM_MACHINES_MAX];                    /* the most, ever */
     struct {
-        bool is_known;
-        uint64_t index;
-        struct raft_config config;
-    } formed[SIM_GROUPS];
+        uint64_t index; /* of the configuration; 0: none yet */
+        uint64_t epoch; /* of the list that asks for it */
+    } settled[SIM_GROUPS];
 };
 
 struct check_gossip *check_gossip_new(struct sim *sim)
@@ -43,6 +42,15 @@ void check_gossip_start(struct check_gossip *check, const struct sim_machine *ma
     memset(check->seen[machine->number], 0, sizeof(check->seen[machine->number]));
 }
 
+/* Nobody comes or goes in this life: who comes back is the same as before. */
+static bool members_stay(const struct sim *sim)
+{
+    const uint32_t *weights = sim->plan.weights;
+    return weights[FAULT_JOIN] + weights[FAULT_FORGET] + weights[FAULT_REPLACE] +
+               weights[FAULT_WIPE] ==
+           0;
+}
+
 static void look(struct check_gossip *check, const struct sim_machine *machine, uint32_t other)
 {
     struct sim *sim = check->sim;
@@ -52,7 +60,7 @@ static void look(struct check_gossip *check, const struct sim_machine *machine, 
     }
     uint64_t *seen = &check->seen[machine->number][other];
     bool is_core = (sim->core >> machine->number & 1) != 0 && (sim->core >> other & 1) != 0;
-    if (view.incarnation < *seen) {
+    if (view.incarnation < *seen && members_stay(sim)) {
         sim_fail(sim, "I23 incarnations are monotone",
                  "node%u knows %" PRIu64 " of node%u, and knew %" PRIu64, machine->number + 1,
                  view.incarnation, other + 1, *seen);
@@ -84,19 +92,23 @@ void check_gossip_group(struct check_gossip *check, const struct sim_machine *ma
                         uint32_t group, const struct probe *probe)
 {
     uint64_t index = 0;
+    struct raft_config target;
     const struct raft_config *config = raft_config(probe->raft, &index);
-    if (check->sim->phase == PHASE_FORM) {
-        return;
+    uint64_t epoch = machine->node->members.epoch;
+    probe_target(machine, group, config, &target);
+    if (index > raft_commit_index(probe->raft)) {
+        return; /* it may yet be replaced */
     }
-    if (!check->formed[group].is_known) {
-        check->formed[group].is_known = true;
-        check->formed[group].index = index;
-        check->formed[group].config = *config;
-    } else if (index >= check->formed[group].index && /* else it is behind, or restarted there */
-               !raft_config_equal(config, &check->formed[group].config)) {
+    if (raft_config_equal(config, &target)) {
+        if (epoch > check->settled[group].epoch) {
+            check->settled[group].epoch = epoch;
+            check->settled[group].index = index;
+        }
+    } else if (epoch == check->settled[group].epoch && index > check->settled[group].index &&
+               members_stay(check->sim)) {
         sim_fail(check->sim, "I24 gossip changes no configuration",
-                 "node%u, group %u: another configuration at index %" PRIu64, machine->number + 1,
-                 group, index);
+                 "node%u, group %u: not as the list asks any more at index %" PRIu64,
+                 machine->number + 1, group, index);
     }
 }
 
