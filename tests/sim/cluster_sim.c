@@ -206,6 +206,7 @@ static void form(struct sim *sim)
     sim->phase = PHASE_FORM;
     if (sim->plan.faults_from_start) {
         *sim_world_options(sim->world) = sim->plan.machine;
+        sim_world_options(sim->world)->read_error_ppm = 0; /* there is no other copy yet */
         sim->next_fault_ns = sim_now(sim) + sim_draw_ns(sim, sim->plan.fault_mean_ms * SIM_MS);
         (void)run_until(sim, sim_now(sim) + 3 * SIM_S, NULL);
         sim->phase = PHASE_LIVENESS;

@@ -176,7 +176,10 @@ void sim_machine_reap(struct sim_machine *machine)
 
 bool sim_machine_may_lose_power(const struct sim_machine *machine)
 {
-    return machine->sim->plan.sync == AOF_SYNC_ALWAYS || machine->number == 0;
+    const struct sim *sim = machine->sim;
+    return sim->plan.sync == AOF_SYNC_ALWAYS ||
+           (machine->number == 0 &&
+            sim->phase != PHASE_FORM); /* it votes alone until it is formed */
 }
 
 void sim_machine_crash(struct sim_machine *machine, bool power_loss)
@@ -279,6 +282,10 @@ void sim_machine_turn(struct sim_machine *machine)
     }
     if (status == 0 && machine->standing != STANDING_MEMBER) {
         sim_machine_crash(machine, /* power_loss= */ false); /* it has learned that it is out */
+        return;
+    }
+    if (status < 0 && options->full_ppm > 0 && !machine->node->is_serving) {
+        sim_machine_crash(machine, /* power_loss= */ false); /* it cannot begin on a full disk */
         return;
     }
     if (status <= 0) {
