@@ -1,6 +1,7 @@
 /*
  * coordinator.c — see coordinator.h.  Order: life and state of nodes, the step, configurations,
- * leadership, the list of members, moving leadership by hand.
+ * leadership, what others say of themselves, moving leadership by
+ * hand.
  *
  * Times are raft's (consensus->now_ms).
  */
@@ -17,6 +18,7 @@
 #include "node.h"
 #include "recovery.h"
 #include "replica.h"
+#include "roster.h"
 
 enum {
     STEP_MS = 250,
@@ -59,7 +61,6 @@ static void watch_nodes(struct node *node);
 static void note_leading(struct node *node);
 static void config_step(struct node *node, struct replica *replica);
 static void leadership_step(struct node *node);
-static void addresses_step(struct node *node);
 
 /* ── life, and the state of nodes ────────────────────────────────────────────────────────────── */
 
@@ -244,7 +245,9 @@ void coordinator_step(struct node *node)
         }
     }
     leadership_step(node);
-    addresses_step(node);
+    cluster_dial(node); /* where they are, whatever the list says: it may take their votes to change
+                           it */
+    roster_step(node);
 }
 
 /* Hundreds of partitions change their leader at once: one line says what has become of it. */
@@ -353,13 +356,6 @@ static void leadership_step(struct node *node)
 
 /* ── the list of members ─────────────────────────────────────────────────────────────────────── */
 
-static bool is_elsewhere(const struct member *a, const struct member *b)
-{
-    return a->port != b->port || a->cluster_port != b->cluster_port ||
-           a->slot_port != b->slot_port || strcmp(a->host, b->host) != 0 ||
-           strcmp(a->zone, b->zone) != 0;
-}
-
 /* What the node says of itself now; false when it has said nothing. */
 bool coordinator_heard_at(const struct node *node, const struct member *listed, struct member *out)
 {
@@ -378,32 +374,10 @@ bool coordinator_heard_at(const struct node *node, const struct member *listed, 
     out->port = watch->hello.port;
     out->cluster_port = watch->hello.cluster_port;
     out->slot_port = watch->hello.slot_port;
+    out->weight = watch->hello.weight >= 1 && watch->hello.weight <= RING_WEIGHT_MAX
+                      ? (uint8_t)watch->hello.weight
+                      : listed->weight;
     return true;
-}
-
-/* A node that was started with another address or port: the list follows. */
-static void addresses_step(struct node *node)
-{
-    cluster_dial(
-        node); /* where they are, whatever the list says: it may take their votes to change it */
-    if (!replica_is_leader(consensus_replica(node->consensus, GROUP_META))) {
-        return;
-    }
-    for (uint32_t i = 0; i < node->members.count; i++) {
-        struct member now;
-        const struct member *listed = &node->members.items[i];
-        if (!coordinator_heard_at(node, listed, &now) || !is_elsewhere(listed, &now)) {
-            continue;
-        }
-        struct buffer body = { 0 };
-        members_change_encode(MEMBER_UPDATE, &now, &body);
-        bool is_proposed =
-            shard_propose_entry(&node->shard, GROUP_META, ENTRY_META, buffer_slice(&body));
-        buffer_free(&body);
-        if (is_proposed) {
-            return; /* one at a time: the list shows it before the next step */
-        }
-    }
 }
 
 /* ── by hand ─────────────────────────────────────────────────────────────────────────────────── */
@@ -436,7 +410,9 @@ static uint64_t successor_of(const struct node *node, const struct replica *repl
         const struct raft_member *member = &config->members[i];
         const struct node_watch *watch = watch_of(node, member->node);
         struct raft_peer_view view;
-        bool may_lead = (member->roles & RAFT_VOTER) != 0 &&
+        const struct member *listed = members_find(&node->members, member->node);
+        bool is_placed = listed != NULL && listed->state == MEMBER_ACTIVE;
+        bool may_lead = (member->roles & RAFT_VOTER) != 0 && is_placed &&
                         (wanted == 0 || member->node == wanted) && watch != NULL &&
                         watch->state == NODE_ALIVE && !watch->is_stopping &&
                         peer_is_close(node, replica, member->node, READY_ENTRIES);

@@ -21,6 +21,7 @@
 #include "members.h"
 #include "meter.h"
 #include "pipeline.h"
+#include "roster.h"
 #include "shard.h"
 #include "snapshots.h"
 #include "storage/data_dir.h"
@@ -61,6 +62,7 @@ struct node {
     /* Of a member of a cluster; NULL on a lone node, but for peers, which listens for a second. */
     struct members members; /* a lone node's: itself */
     struct targets targets; /* node_targets keeps them up to date */
+    struct roster roster;   /* of the leader of the meta group */
     struct peers *peers;
     struct consensus *consensus;
     struct forward *forward;
@@ -131,7 +133,9 @@ MUST_USE int node_cluster_begin(struct node *node);
 MUST_USE int node_joined(struct node *node, const struct join_welcome *welcome);
 /* Where the list of members puts partitions, now. */
 const struct targets *node_targets(struct node *node);
-/* The list has changed: links follow. */
+/* Why this node, which has been a member, is none any more; NULL: it is one. */
+const char *cluster_leave_reason(const struct node *node);
+/* The list has changed: links follow; a node that is no member any more stops. */
 void node_members_changed(struct node *node);
 /* Writes the meta file, with the list as it stands.  Whoever writes it does so here. */
 MUST_USE int node_meta_write(struct node *node);
@@ -140,3 +144,5 @@ void host_init(struct node *node);
 /* host_cluster.c: its part of that, and of the facts. */
 void host_cluster_init(struct host *host);
 void host_cluster_facts(const struct node *node, struct host_facts *out);
+/* host_membership.c: who belongs to the cluster. */
+void host_membership_init(struct host *host);

@@ -50,6 +50,8 @@ void cluster_self(const struct node *node, struct member *out)
         .cluster_port = node->peers != NULL ? peers_port(node->peers) : 0,
         .port = node->server != NULL ? node_port(node) : node->config->port,
         .slot_port = node->server != NULL ? node_slot_port(node) : node->config->slot_port,
+        .weight = (uint8_t)node->config->weight,
+        .state = MEMBER_ACTIVE,
     };
     (void)snprintf(out->id, sizeof(out->id), "%s", node->meta.node_id);
     (void)snprintf(out->host, sizeof(out->host), "%s", host != NULL ? host : "");
@@ -73,6 +75,7 @@ static void hello_make(const struct node *node, struct peer_hello *out)
         .cluster_port = self.cluster_port,
         .port = self.port,
         .slot_port = self.slot_port,
+        .weight = self.weight,
     };
     memcpy(out->node, self.id, sizeof(out->node));
     memcpy(out->host, self.host, sizeof(out->host));
@@ -251,14 +254,37 @@ int node_meta_write(struct node *node)
 
 const struct targets *node_targets(struct node *node)
 {
-    targets_follow(&node->targets, &node->members, node->meta.partitions,
-                   node->config->replication_factor);
+    uint64_t fixed = node->members.settings.values[SETTING_REPLICATION_FACTOR];
+    uint32_t factor = fixed != 0 ? (uint32_t)fixed : node->config->replication_factor;
+    targets_follow(&node->targets, &node->members, node->meta.partitions, factor);
     return &node->targets;
+}
+
+const char *cluster_leave_reason(const struct node *node)
+{
+    const struct member *self = members_find(&node->members, members_number(node->meta.node_id));
+    if (self == NULL || self->incarnation != node->meta.identity) {
+        return "this node was removed from its cluster (CLUSTER FORGET)";
+    }
+    return self->state == MEMBER_LEFT ? "this node has left its cluster (CLUSTER DRAIN)" : NULL;
+}
+
+/* It ends, so that nobody takes it for a member any more. */
+static void leave(struct node *node, const char *reason)
+{
+    if (!node->is_stopping) {
+        log_event(node->log, LOG_WARN, "left", LOG_STR("meaning", reason));
+        node_stop(node);
+    }
 }
 
 void node_members_changed(struct node *node)
 {
+    const char *reason = cluster_leave_reason(node);
     node->members_seen = node->members.epoch;
+    if (reason != NULL) {
+        leave(node, reason);
+    }
     cluster_dial(node);
     coordinator_hurry(node->coordinator);
     log_event(node->log, LOG_INFO, "members_changed", LOG_U64("epoch", node->members.epoch),
@@ -307,6 +333,7 @@ int node_cluster_begin(struct node *node)
     struct member self;
     cluster_self(node, &self);
     members_found(&node->members, &self);
+    node->members.settings.values[SETTING_REPLICATION_FACTOR] = node->config->replication_factor;
     cluster_choose_sync(node);
     aof_set_sync(node->shard.aof,
                  node->config->appendfsync); /* the next sync covers all there is */

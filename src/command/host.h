@@ -92,8 +92,10 @@ struct host_member {
     uint64_t number;          /* of the id; never 0 */
     uint32_t port, slot_port; /* slot_port 0: not for cluster-aware clients */
     char zone[HOST_ID_MAX];
-    const char *role;  /* "leader" or "follower" of the cluster (the meta group) */
-    const char *state; /* "ALIVE", "SUSPECT", "DEAD", "LEFT" */
+    const char *role;       /* "leader" or "follower" of the cluster (the meta group) */
+    const char *state;      /* "ALIVE", "SUSPECT", "DEAD", "LEFT" */
+    const char *membership; /* "ACTIVE", "DRAINING", "LEFT", "DOWN" */
+    uint32_t weight;
     const char *version;
     uint32_t cluster_port;
     uint32_t partitions_led, partitions_held, virtual_nodes;
@@ -128,11 +130,12 @@ enum host_failover {
     HOST_FAILOVER_NO_TARGET,  /* nobody (or not that one) can take over right now */
     HOST_FAILOVER_LONE,       /* there is nobody else */
 };
-/* What became of CLUSTER FORGET. */
-enum host_forget {
-    HOST_FORGET_OK,         /* will be done in a moment */
-    HOST_FORGET_NOT_LEADER, /* another node leads the cluster, or none right now */
-    HOST_FORGET_BUSY,       /* try again */
+/* What became of a change of the members or of the cluster's settings. */
+enum host_change {
+    HOST_CHANGE_OK,         /* will be done in a moment */
+    HOST_CHANGE_NOT_LEADER, /* another node leads the cluster, or none right now */
+    HOST_CHANGE_BUSY,       /* try again */
+    HOST_CHANGE_REFUSED,    /* `error` holds the reply's text */
 };
 
 enum host_shutdown {
@@ -194,8 +197,17 @@ struct host {
     /* Hands leadership of a partition (or HOST_META, HOST_ALL) to a member; -1: to whoever is best
      * placed. */
     enum host_failover (*failover)(struct host *host, uint32_t partition, int32_t member);
-    /* Removes a member, other than this node, from the cluster. */
-    enum host_forget (*forget)(struct host *host, uint32_t member);
+    /* Removes a member that is dead, other than this node, from the cluster at once. */
+    enum host_change (*forget)(struct host *host, uint32_t member, struct buffer *error);
+    /* Lets a member leave when what it holds has moved away; or not, after all. */
+    enum host_change (*drain)(struct host *host, uint32_t member, bool is_cancelled,
+                              struct buffer *error);
+    /* What all nodes agree on, by position: NULL name at the end. */
+    const char *(*setting_name)(struct host *host, uint32_t at);
+    uint64_t (*setting_get)(struct host *host, uint32_t at);
+    /* name, value, name, value ...: all or nothing of it makes sense. */
+    enum host_change (*settings_set)(struct host *host, const struct slice *pairs, uint32_t count,
+                                     struct buffer *error);
     /* Points in order of position.  A lone node may answer 0. */
     uint32_t (*ring_count)(struct host *host);
     void (*ring_point)(struct host *host, uint32_t at, struct host_ring_point *out);

@@ -352,20 +352,44 @@ TEST(moving_leadership_and_forgetting_nodes)
     f.fake.partition.leader = -1;
     ANSWERS("FAILOVER META", "-ERR the cluster has no leader right now\r\n");
 
-    f.fake.member_count = 3;
-    f.fake.members[2] = f.fake.members[1];
-    ANSWERS("CLUSTER FORGET 7", "-ERR with two nodes left, one of them alone would acknowledge "
-                                "writes: let the new node join first\r\n");
     f.fake.member_count = 2;
     ANSWERS("CLUSTER FORGET 7", "+OK\r\n");
     CHECK_EQ(f.fake.forgotten, 1);
     ANSWERS("CLUSTER FORGET node1", "-ERR I tried hard but I can't forget myself...\r\n");
     ANSWERS("CLUSTER FORGET node9", "-ERR Unknown node node9\r\n");
-    f.fake.forget_result = HOST_FORGET_NOT_LEADER;
+    ANSWERS("CLUSTER DRAIN 7", "+OK\r\n");
+    CHECK_EQ(f.fake.drained, 1);
+    CHECK(!f.fake.drain_cancelled);
+    ANSWERS("CLUSTER DRAIN node1 cancel", "+OK\r\n");
+    CHECK_EQ(f.fake.drained, 0);
+    CHECK(f.fake.drain_cancelled);
+    ANSWERS("CLUSTER DRAIN node1 now", "-ERR syntax error\r\n");
+    ANSWERS("CLUSTER DRAIN node9", "-ERR Unknown node node9\r\n");
+    f.fake.change_result = HOST_CHANGE_NOT_LEADER;
     f.fake.partition.leader = 1;
     ANSWERS("CLUSTER FORGET 7", "-ERR the cluster is led by 7 (127.0.0.1:7001): ask there\r\n");
+    f.fake.change_result = HOST_CHANGE_REFUSED;
+    f.fake.change_error = "ERR never";
+    ANSWERS("CLUSTER DRAIN 7", "-ERR never\r\n");
     f.fake.partition.replicas[0].is_unknown = true;
     CONTAINS("REPLICAS k", "\r\n$13\r\napplied_index\r\n$-1\r\n");
+    end(&f);
+}
+
+TEST(settings_of_the_cluster)
+{
+    struct fixture f;
+    begin(&f);
+    f.fake.settings[0] = 3;
+    f.fake.settings[1] = 600;
+    ANSWERS("CONFIG GET CLUSTER *",
+            "*4\r\n$6\r\napples\r\n$1\r\n3\r\n$5\r\npears\r\n$3\r\n600\r\n");
+    ANSWERS("CONFIG GET CLUSTER plums PEA*", "*2\r\n$5\r\npears\r\n$3\r\n600\r\n");
+    ANSWERS("CONFIG SET CLUSTER apples 12 pears 345", "+OK\r\n");
+    CHECK_EQ(f.fake.settings[0], 4);
+    CHECK_EQ(f.fake.settings[1], 3);
+    f.fake.change_result = HOST_CHANGE_BUSY;
+    ANSWERS("CONFIG SET CLUSTER apples 1", "-TRYAGAIN the cluster is busy\r\n");
     end(&f);
 }
 

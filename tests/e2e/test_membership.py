@@ -1,0 +1,154 @@
+#!/usr/bin/python3
+"""Members come and go: draining, forgetting, replacing the dead, what all nodes agree on; and who
+is not let in: removed nodes, wiped ones, strangers.
+"""
+import time
+
+import cluster
+import harness
+
+
+def members(node):
+    """NODES as this node sees it, by id."""
+    return {m["id"]: m for m in node.json({"type": "CLUSTER", "command": "NODES"})["data"]}
+
+
+def wait_until(what, is_true, timeout_s=60):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if is_true():
+                return
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"not in {timeout_s} s: {what}")
+
+
+def at_leader(nodes, *arguments, timeout_s=30):
+    """The first answer that is not "ask there", "no leader" or "busy"."""
+    deadline = time.monotonic() + timeout_s
+    answer = None
+    while time.monotonic() < deadline:
+        for node in nodes.nodes:
+            if node.process is None or node.process.poll() is not None:
+                continue
+            answer = node.command(*arguments)
+            if not str(answer).startswith(("ERR the cluster is led", "ERR the cluster has no",
+                                           "TRYAGAIN")):
+                return answer
+        time.sleep(0.1)
+    raise AssertionError(f"{arguments}: {answer}")
+
+
+def replicas(node):
+    """For each partition, who holds it."""
+    shards = node.json({"type": "CLUSTER", "command": "SHARDS"})["data"]
+    return [{r["id"] for r in shard["replicas"]} for shard in shards]
+
+
+def voters(node):
+    """For each partition, who votes."""
+    shards = node.json({"type": "CLUSTER", "command": "SHARDS"})["data"]
+    return [{r["id"] for r in shard["replicas"] if r["role"] != "learner"} for shard in shards]
+
+
+def leads(node, name):
+    return members(node)[name]["partitions_led"]
+
+
+class Membership(harness.TestCase):
+    def test_a_drained_node_leaves_without_a_failed_request(self):
+        with cluster.Cluster(4) as nodes:
+            load = cluster.Load(nodes, seconds=8, clients=6, counters=2)
+            load.start()
+            time.sleep(1)
+            leaving = nodes[3]
+            self.assertEqual(at_leader(nodes, "CLUSTER", "DRAIN", "n4"), "OK")
+            self.assertEqual(leaving.process.wait(60), 0)
+            self.assertIn("event=left", leaving.log())
+            others = [nodes[i] for i in range(3)]
+            for node in others:
+                wait_until("n4 has left", lambda n=node: members(n)["n4"]["state"] == "LEFT")
+                self.assertEqual(members(node)["n4"]["partitions_led"], 0)
+                self.assertTrue(all("n4" not in held for held in replicas(node)))
+            load.join()
+            nodes.nodes = others
+            load.check(self)
+            self.assertEqual({k: v for k, v in load.errors.items() if k != "UNKNOWN"}, {})
+            # It knows, and says so.
+            leaving.start(wait=False)
+            self.assertEqual(leaving.process.wait(30), 1)
+            self.assertIn("this node has left its cluster", leaving.log())
+
+    def test_a_drain_can_be_cancelled_and_refused(self):
+        with cluster.Cluster(3) as nodes:
+            answer = at_leader(nodes, "CLUSTER", "DRAIN", "n2")
+            self.assertIn("with two nodes left", answer)
+            answer = at_leader(nodes, "CLUSTER", "FORGET", "n2") if leads(nodes[0], "n2") else ""
+            self.assertIn("n2 is alive", answer)
+            nodes.nodes.append(cluster.Node(nodes, 4))
+            nodes[3].start()
+            wait_until("n4 leads", lambda: leads(nodes[0], "n4") > 0)
+            self.assertEqual(at_leader(nodes, "CLUSTER", "DRAIN", "n2", "CANCEL"),
+                             "ERR that node is not being drained")
+            self.assertEqual(at_leader(nodes, "CLUSTER", "DRAIN", "n4"), "OK")
+            answer = at_leader(nodes, "CLUSTER", "DRAIN", "n4", "CANCEL")
+            if answer == "OK":  # else it was gone already
+                wait_until("n4 is back",
+                           lambda: members(nodes[0])["n4"]["membership"] == "ACTIVE")
+                wait_until("n4 leads again", lambda: leads(nodes[0], "n4") > 0)
+
+    def test_the_dead_are_replaced_and_come_back(self):
+        with cluster.Cluster(4) as nodes:
+            answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "down-replace-after", "2")
+            self.assertEqual(answer, "OK")
+            nodes[0].command("SET", "k", "v")
+            nodes[3].kill()
+            wait_until("n4 is down", lambda: members(nodes[0])["n4"]["membership"] == "DOWN")
+            wait_until("others hold all", lambda: all("n4" not in h for h in replicas(nodes[0])))
+            nodes[3].start()
+            wait_until("n4 is active", lambda: members(nodes[0])["n4"]["membership"] == "ACTIVE")
+            wait_until("n4 leads again", lambda: leads(nodes[0], "n4") > 0)
+            self.assertEqual(nodes[3].command("GET", "k"), "v")
+
+    def test_forgetting_the_dead(self):
+        with cluster.Cluster(4) as nodes:
+            nodes[3].kill()
+            wait_until("n4 is dead", lambda: members(nodes[0])["n4"]["state"] != "ALIVE")
+            self.assertEqual(at_leader(nodes, "CLUSTER", "FORGET", "n4"), "OK")
+            for node in nodes.nodes[:3]:
+                wait_until("n4 is gone", lambda n=node: "n4" not in members(n))
+            wait_until("three vote", lambda: all(
+                voting == {"n1", "n2", "n3"} for voting in voters(nodes[0])))
+            nodes[2].kill()
+            wait_until("n3 is dead", lambda: members(nodes[0])["n3"]["state"] != "ALIVE")
+            self.assertIn("with two nodes left", at_leader(nodes, "CLUSTER", "FORGET", "n3"))
+
+    def test_settings_are_the_clusters(self):
+        with cluster.Cluster(3, "--replication-factor", "1") as nodes:
+            self.assertEqual(nodes[2].command("CONFIG", "GET", "CLUSTER", "*"),
+                             ["replication-factor", "1", "down-replace-after", "600"])
+            wait_until("one votes", lambda: all(len(v) == 1 for v in voters(nodes[0])))
+            answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "replication-factor", "8")
+            self.assertIn("must be between 1 and 7", answer)
+            answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "apples", "8")
+            self.assertEqual(answer, "ERR Unknown option of the cluster - 'apples'")
+            answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "replication-factor", "3",
+                               "down-replace-after", "0")
+            self.assertEqual(answer, "OK")
+            for node in nodes.nodes:
+                wait_until("all know", lambda n=node: n.command("CONFIG", "GET", "CLUSTER", "*")
+                           == ["replication-factor", "3", "down-replace-after", "0"])
+            wait_until("three vote", lambda: all(len(v) == 3 for v in voters(nodes[0])))
+
+    def test_a_heavier_node_takes_more(self):
+        nodes = cluster.Cluster(3, "--replication-factor", "1")
+        nodes[2].options = ["--weight", "2"]
+        with nodes:
+            wait_until("n3 leads half", lambda: 118 <= leads(nodes[0], "n3") <= 138)
+            self.assertEqual(members(nodes[0])["n3"]["weight"], 2)
+
+
+if __name__ == "__main__":
+    harness.main()
