@@ -92,6 +92,7 @@ struct config {
     char *zone;
     uint32_t weight;             /* beside other nodes */
     uint32_t replication_factor; /* of a cluster begun here */
+    uint32_t migrate_rate;       /* MiB a second; 0: no limit */
     uint32_t request_timeout;    /* milliseconds */
     enum config_strong_reads strong_reads;
     uint32_t heartbeat_ms, election_timeout_ms;

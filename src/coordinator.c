@@ -1,6 +1,6 @@
 /*
- * coordinator.c — see coordinator.h.  Order: life and state of nodes, the step, configurations,
- * leadership, what others say of themselves, moving leadership by
+ * coordinator.c — see coordinator.h.  Order: life and state of nodes, the step, leadership,
+ * what others say of themselves, moving leadership by
  * hand.
  *
  * Times are raft's (consensus->now_ms).
@@ -11,9 +11,9 @@
 #include "base/assert.h"
 #include "base/endian.h"
 #include "base/mem.h"
-#include "cluster/confchange.h"
 #include "consensus.h"
 #include "log.h"
+#include "moves.h"
 #include "network/peers.h"
 #include "node.h"
 #include "recovery.h"
@@ -27,9 +27,8 @@ enum {
     META_RETRY_MS = 1000,    /* the meta file could not be written */
     HANDOVERS_PER_STEP = 16, /* each stops a group's writes for a round trip */
     HANDOVER_AGAIN_MS = 5000,
-    READY_ENTRIES = 1000, /* a learner that lacks no more than that has caught up */
-    CLOSE_ENTRIES = 100,  /* who takes over should lack less than that */
-    STAY_MS = 60000,      /* after FAILOVER leadership stays where it was put */
+    CLOSE_ENTRIES = 100, /* who takes over should lack less than that */
+    STAY_MS = 60000,     /* after FAILOVER leadership stays where it was put */
     STAY_MS_MAX = 600000,
     STOP_WAIT_MS = 1500, /* a clean stop waits so long for others to take over */
 };
@@ -59,7 +58,6 @@ struct coordinator {
 
 static void watch_nodes(struct node *node);
 static void note_leading(struct node *node);
-static void config_step(struct node *node, struct replica *replica);
 static void leadership_step(struct node *node);
 
 /* ── life, and the state of nodes ────────────────────────────────────────────────────────────── */
@@ -239,11 +237,7 @@ void coordinator_step(struct node *node)
     if (node->is_stopping) {
         return;
     }
-    for (uint32_t i = 0; i < consensus->count; i++) {
-        if (replica_is_leader(consensus->replicas[i])) {
-            config_step(node, consensus->replicas[i]);
-        }
-    }
+    moves_step(node);
     leadership_step(node);
     cluster_dial(node); /* where they are, whatever the list says: it may take their votes to change
                            it */
@@ -264,11 +258,10 @@ static void note_leading(struct node *node)
     }
 }
 
-/* ── configurations ──────────────────────────────────────────────────────────────────────────── */
+/* ── leadership ──────────────────────────────────────────────────────────────────────────────── */
 
-/* True when the peer answered lately and lacks no more entries than that. */
-static bool peer_is_close(const struct node *node, const struct replica *replica, uint64_t number,
-                          uint64_t entries)
+bool coordinator_peer_is_close(const struct node *node, const struct replica *replica,
+                               uint64_t number, uint64_t entries)
 {
     const struct consensus_options *options = &node->consensus->options;
     uint64_t recent_ms = options->election_timeout_ms + 2 * (uint64_t)options->heartbeat_ms;
@@ -278,39 +271,6 @@ static bool peer_is_close(const struct node *node, const struct replica *replica
            view.match + entries >= raft_last_index(replica->raft);
 }
 
-static void config_step(struct node *node, struct replica *replica)
-{
-    uint64_t at = 0;
-    const struct raft_config *current = raft_config(replica->raft, &at);
-    struct raft_config target;
-    struct raft_config next;
-    bool is_ready[RAFT_PEERS_MAX] = { false };
-    if (raft_config_is_joint(current)) {
-        return; /* the leader leaves it by itself */
-    }
-    members_target(&node->members, &node_targets(node)->placement, replica->group, current,
-                   &target);
-    if (raft_config_equal(current, &target)) {
-        return;
-    }
-    for (uint32_t i = 0; i < current->members_count; i++) {
-        uint64_t number = current->members[i].node;
-        struct raft_peer_view view;
-        /* Who has the configuration's own entry has been heard of since it belongs to the group. */
-        is_ready[i] = peer_is_close(node, replica, number, READY_ENTRIES) &&
-                      raft_peer(replica->raft, number, &view) && view.match >= at;
-    }
-    if (members_step(current, &target, is_ready, &next)) {
-        enum raft_result result = consensus_change(node->consensus, replica, &next);
-        if (result != RAFT_OK && result != RAFT_CONFIG_PENDING) {
-            log_event(node->log, LOG_DEBUG, "config_change_refused",
-                      LOG_U64("group", replica->group), LOG_U64("result", result));
-        }
-    }
-}
-
-/* ── leadership ──────────────────────────────────────────────────────────────────────────────── */
-
 static bool hand_over(struct node *node, struct replica *replica, uint64_t target)
 {
     enum raft_result result = consensus_transfer(node->consensus, replica, target);
@@ -318,6 +278,13 @@ static bool hand_over(struct node *node, struct replica *replica, uint64_t targe
         replica->transfer_until_ms = node->consensus->now_ms + HANDOVER_AGAIN_MS;
     }
     return result == RAFT_OK;
+}
+
+void coordinator_hand_over(struct node *node, struct replica *replica, uint64_t target)
+{
+    if (node->consensus->now_ms >= replica->transfer_until_ms) {
+        (void)hand_over(node, replica, target);
+    }
 }
 
 /* Who should lead the group and could do so right now; 0: this node, or nobody better. */
@@ -333,7 +300,7 @@ static uint64_t home_of(struct node *node, const struct replica *replica)
     const struct node_watch *watch = watch_of(node, home);
     bool is_settled =
         watch != NULL && watch->state == NODE_ALIVE && now_ms >= watch->alive_since_ms + SETTLED_MS;
-    return is_settled && peer_is_close(node, replica, home, CLOSE_ENTRIES) ? home : 0;
+    return is_settled && coordinator_peer_is_close(node, replica, home, CLOSE_ENTRIES) ? home : 0;
 }
 
 static void leadership_step(struct node *node)
@@ -412,10 +379,11 @@ static uint64_t successor_of(const struct node *node, const struct replica *repl
         struct raft_peer_view view;
         const struct member *listed = members_find(&node->members, member->node);
         bool is_placed = listed != NULL && listed->state == MEMBER_ACTIVE;
-        bool may_lead = (member->roles & RAFT_VOTER) != 0 && is_placed &&
-                        (wanted == 0 || member->node == wanted) && watch != NULL &&
-                        watch->state == NODE_ALIVE && !watch->is_stopping &&
-                        peer_is_close(node, replica, member->node, READY_ENTRIES);
+        bool may_lead =
+            (member->roles & RAFT_VOTER) != 0 && is_placed &&
+            (wanted == 0 || member->node == wanted) && watch != NULL &&
+            watch->state == NODE_ALIVE && !watch->is_stopping &&
+            coordinator_peer_is_close(node, replica, member->node, COORDINATOR_READY_ENTRIES);
         if (may_lead && raft_peer(replica->raft, member->node, &view) && view.match >= best_match) {
             best = member->node;
             best_match = view.match;
@@ -445,6 +413,22 @@ enum failover_result coordinator_failover(struct node *node, uint32_t group, uin
     }
     log_event(node->log, LOG_INFO, "failover", LOG_U64("groups", begun), LOG_U64("of", led));
     return led == 0 ? FAILOVER_NOT_LEADER : begun == 0 ? FAILOVER_NO_TARGET : FAILOVER_OK;
+}
+
+uint32_t coordinator_rebalance(struct node *node)
+{
+    const struct placement *placement = &node_targets(node)->placement;
+    uint32_t away = 0;
+    stay(node, 0);
+    coordinator_hurry(node->coordinator);
+    for (uint32_t i = 0; i < node->consensus->count; i++) {
+        const struct replica *replica = node->consensus->replicas[i];
+        uint64_t at = 0;
+        uint64_t home = members_home(placement, raft_config(replica->raft, &at), replica->group);
+        away += home != 0 && replica->leader != home;
+    }
+    log_event(node->log, LOG_INFO, "rebalance", LOG_U64("leaders", away));
+    return away;
 }
 
 /* True when the group needs us no more, or cannot be helped.  Each is handed over once: what comes

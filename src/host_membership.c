@@ -10,10 +10,13 @@
 #include "base/text.h"
 #include "consensus.h"
 #include "coordinator.h"
+#include "moves.h"
 #include "node.h"
 #include "replica.h"
 
 #include <inttypes.h>
+
+_Static_assert((int)HOST_MOVERS_MAX >= (int)RAFT_PEERS_MAX, "all who go or come are shown");
 
 static const char two_left[] =
     "ERR with two nodes left, one of them alone would acknowledge writes: let the new node join "
@@ -136,6 +139,58 @@ static enum host_change host_drain(struct host *host, uint32_t at, bool is_cance
     return propose(node, MEMBER_STATE, &member);
 }
 
+/* ── moves ───────────────────────────────────────────────────────────────────────────────────── */
+
+/* Positions of nodes in the list; those who have gone from it are left out. */
+static uint32_t positions(const struct node *node, const uint64_t *numbers, uint32_t count,
+                          uint32_t *out)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct member *member = members_find(&node->members, numbers[i]);
+        if (member != NULL) {
+            out[found++] = (uint32_t)(member - node->members.items);
+        }
+    }
+    return found;
+}
+
+static bool host_move_next(struct host *host, uint32_t *at, struct host_move *out)
+{
+    struct node *node = node_of(host);
+    struct move move;
+    if (!moves_next(node, at, &move)) {
+        return false;
+    }
+    *out = (struct host_move){
+        .partition = move.group == GROUP_META ? HOST_META : move.group,
+        .phase = move.is_known ? migration_phase_name(move.phase) : "",
+        .bytes = move.bytes,
+        .bytes_left = move.bytes_left,
+    };
+    out->from_count = positions(node, move.from, move.from_count, out->from);
+    out->to_count = positions(node, move.to, move.to_count, out->to);
+    return true;
+}
+
+static void host_moves(struct host *host, struct host_moves *out)
+{
+    struct moves_sum sum;
+    moves_sum(node_of(host), &sum);
+    *out = (struct host_moves){
+        .running = sum.running,
+        .waiting = sum.waiting,
+        .bytes_left = sum.bytes_left,
+        .bytes_per_second = sum.bytes_per_second,
+    };
+}
+
+static uint32_t host_rebalance(struct host *host)
+{
+    struct node *node = node_of(host);
+    return node->consensus != NULL ? coordinator_rebalance(node) : 0;
+}
+
 /* ── settings ────────────────────────────────────────────────────────────────────────────────── */
 
 static const char *host_setting_name(struct host *host, uint32_t at)
@@ -204,6 +259,9 @@ void host_membership_init(struct host *host)
 {
     host->forget = host_forget;
     host->drain = host_drain;
+    host->move_next = host_move_next;
+    host->moves = host_moves;
+    host->rebalance = host_rebalance;
     host->setting_name = host_setting_name;
     host->setting_get = host_setting_get;
     host->settings_set = host_settings_set;

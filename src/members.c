@@ -568,56 +568,6 @@ static const struct raft_member *find(const struct raft_config *config, uint64_t
     return at >= 0 ? &config->members[at] : NULL;
 }
 
-/* Learners of the target come, what the target does not name goes, voters stay what they are.  A
- * node that is there with another incarnation goes first, voter or not, and comes another time. */
-static void learners_step(const struct raft_config *current, const struct raft_config *target,
-                          struct raft_config *out)
-{
-    *out = (struct raft_config){ .members_count = 0 };
-    for (uint32_t i = 0; i < current->members_count; i++) {
-        const struct raft_member *old = &current->members[i];
-        const struct raft_member *wanted = find(target, old->node);
-        bool is_replaced = wanted != NULL && wanted->incarnation != old->incarnation;
-        bool votes = (old->roles & RAFT_VOTER) != 0;
-        if (!is_replaced && (votes || wanted != NULL)) {
-            bool kept = raft_config_add(out, old->node, old->incarnation, old->roles);
-            ASSERT(kept);
-        }
-    }
-    for (uint32_t i = 0; i < target->members_count; i++) {
-        const struct raft_member *wanted = &target->members[i];
-        bool is_new = find(current, wanted->node) == NULL;
-        if (is_new && !raft_config_add(out, wanted->node, wanted->incarnation, RAFT_LEARNER)) {
-            return; /* full: another time, when a voter that is leaving has left */
-        }
-    }
-}
-
-bool members_step(const struct raft_config *current, const struct raft_config *target,
-                  const bool is_ready[RAFT_PEERS_MAX], struct raft_config *out_next)
-{
-    ASSERT(!raft_config_is_joint(current));
-    ASSERT(!raft_config_is_joint(target));
-    struct raft_config next;
-    learners_step(current, target, &next);
-    if (!raft_config_equal(&next, current)) {
-        bool is_valid = raft_config_is_valid(&next); /* a lone voter is never replaced */
-        *out_next = is_valid ? next : *current;
-        return is_valid;
-    }
-    for (uint32_t i = 0; i < target->members_count; i++) {
-        const struct raft_member *wanted = &target->members[i];
-        int at = raft_config_find(current, wanted->node);
-        bool is_coming = (wanted->roles & RAFT_VOTER) != 0 &&
-                         (at < 0 || (current->members[at].roles & RAFT_VOTER) == 0);
-        if (is_coming && (at < 0 || !is_ready[at])) {
-            return false;
-        }
-    }
-    *out_next = *target;
-    return !raft_config_equal(target, current);
-}
-
 uint64_t members_home(const struct placement *placement, const struct raft_config *config,
                       uint32_t group)
 {

@@ -15,7 +15,7 @@
  * removed is remembered: such a data directory never comes back, and is told so.
  *
  * What each group's configuration should be is a function of this list (members_target), as is who
- * should lead it (members_home); the group's leader takes one step at a time towards it.
+ * should lead it (members_home); the group's leader takes one step at a time towards it (moves.h).
  *
  * Read next: join.h, consensus.h.
  */
@@ -114,11 +114,6 @@ MUST_USE bool members_decode(struct members *members, struct slice bytes);
 void members_target(const struct members *members, const struct placement *placement,
                     uint32_t group, const struct raft_config *current,
                     struct raft_config *out_target);
-/* The next configuration on the way from `current` (not joint) to the target: members come as
- * learners and go; when each coming voter has caught up, all voters change places at once.
- * is_ready: which of current's members have caught up.  False: nothing to do now. */
-MUST_USE bool members_step(const struct raft_config *current, const struct raft_config *target,
-                           const bool is_ready[RAFT_PEERS_MAX], struct raft_config *out_next);
 /* The voter that should lead the group: the first of the placement's replicas that votes; 0: none
  * of them does yet. */
 uint64_t members_home(const struct placement *placement, const struct raft_config *config,

@@ -12,6 +12,7 @@
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
+#include "moves.h"
 #include "network/peers.h"
 #include "recovery.h"
 #include "transfer.h"
@@ -308,6 +309,7 @@ void node_deinit(struct node *node)
         if (was_member) {
             coordinator_free(node->coordinator);
             acks_free(node->acks);
+            moves_free(node->moves);
             forward_free(node->forward);
             consensus_free(node->consensus);
         }

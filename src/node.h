@@ -35,6 +35,7 @@ struct io;
 struct join;
 struct join_welcome;
 struct log;
+struct moves;
 struct peers;
 struct replica_log;
 struct transfers;
@@ -69,6 +70,7 @@ struct node {
     struct transfers *transfers;
     struct coordinator *coordinator;
     struct acks *acks;
+    struct moves *moves;
     struct join *join;     /* asks to join, or takes in those who ask */
     uint64_t members_seen; /* the epoch that peers and meta file know */
     struct node_rates rates;

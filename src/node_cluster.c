@@ -26,6 +26,7 @@
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
+#include "moves.h"
 #include "network/peers.h"
 #include "recovery.h"
 #include "transfer.h"
@@ -218,6 +219,8 @@ void cluster_start(struct node *node, const struct replica_log *logs, uint32_t c
     node->transfers =
         transfers_new(&node->shard, node->peers, consensus, &node->members, node->log,
                       node->data_dir != NULL ? config->data_dir : NULL, node->meta.identity);
+    transfers_set_rate(node->transfers, (uint64_t)config->migrate_rate << 20);
+    node->moves = moves_new(count);
     node->acks = acks_new(options.boot);
     node->coordinator = coordinator_new(node->members.index, recovery_is_settled(consensus));
     consensus->forward = node->forward;

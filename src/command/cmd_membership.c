@@ -14,6 +14,7 @@ static void change_reply(struct command_ctx *ctx, enum host_change change, struc
     switch (change) {
     case HOST_CHANGE_OK:
         reply_ok(ctx->reply);
+        ctx->wait = COMMAND_WAIT_CLUSTER;
         break;
     case HOST_CHANGE_NOT_LEADER:
         admin_reply_led_elsewhere(ctx->reply, ctx->host, HOST_META, "the cluster");

@@ -138,6 +138,21 @@ enum host_change {
     HOST_CHANGE_REFUSED,    /* `error` holds the reply's text */
 };
 
+enum { HOST_MOVERS_MAX = 16 }; /* nodes that go or come in one move */
+/* A partition, or the meta group (HOST_META), that is not where it should be. */
+struct host_move {
+    uint32_t partition;
+    uint32_t from_count, to_count;
+    uint32_t from[HOST_MOVERS_MAX], to[HOST_MOVERS_MAX]; /* members by position */
+    const char *phase;                                   /* "copying" ...; "" when not known */
+    uint64_t bytes, bytes_left;
+};
+/* All of them. */
+struct host_moves {
+    uint32_t running, waiting;
+    uint64_t bytes_left, bytes_per_second;
+};
+
 enum host_shutdown {
     HOST_SHUTDOWN_DEFAULT, /* as the configuration has it */
     HOST_SHUTDOWN_SAVE,    /* a snapshot first */
@@ -202,6 +217,12 @@ struct host {
     /* Lets a member leave when what it holds has moved away; or not, after all. */
     enum host_change (*drain)(struct host *host, uint32_t member, bool is_cancelled,
                               struct buffer *error);
+    /* Partitions on their way, one after the other (*at is 0 to begin), and all together. */
+    bool (*move_next)(struct host *host, uint32_t *at, struct host_move *out);
+    void (*moves)(struct host *host, struct host_moves *out);
+    /* Leaders and moves go at once, whatever an operator has asked for before.  How many leaders
+     * are not where they should be, as far as this node knows. */
+    uint32_t (*rebalance)(struct host *host);
     /* What all nodes agree on, by position: NULL name at the end. */
     const char *(*setting_name)(struct host *host, uint32_t at);
     uint64_t (*setting_get)(struct host *host, uint32_t at);

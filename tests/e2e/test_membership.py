@@ -103,6 +103,9 @@ class Membership(harness.TestCase):
         with cluster.Cluster(4) as nodes:
             answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "down-replace-after", "2")
             self.assertEqual(answer, "OK")
+            for node in nodes.nodes:
+                wait_until("all know", lambda n=node: n.command(
+                    "CONFIG", "GET", "CLUSTER", "down-*")[1] == "2")
             nodes[0].command("SET", "k", "v")
             nodes[3].kill()
             wait_until("n4 is down", lambda: members(nodes[0])["n4"]["membership"] == "DOWN")

@@ -393,6 +393,31 @@ TEST(settings_of_the_cluster)
     end(&f);
 }
 
+TEST(partitions_on_their_way)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("MIGRATE STATUS", "*12\r\n$7\r\nrunning\r\n:0\r\n$7\r\nwaiting\r\n:0\r\n$10\r\n"
+                              "bytes_left\r\n:0\r\n$16\r\nbytes_per_second\r\n:0\r\n$12\r\n"
+                              "seconds_left\r\n:0\r\n$5\r\nmoves\r\n*0\r\n");
+    f.fake.moves = (struct host_moves){ .running = 1, .waiting = 1, .bytes_left = 1000 };
+    f.fake.move = (struct host_move){
+        .partition = 4, .to_count = 1, .phase = "copying", .bytes = 1000, .bytes_left = 250
+    };
+    f.fake.move_count = 2;
+    CONTAINS("MIGRATE STATUS", "$12\r\nseconds_left\r\n$-1\r\n");
+    f.fake.moves.bytes_per_second = 100;
+    CONTAINS("MIGRATE STATUS", "$12\r\nseconds_left\r\n:10\r\n");
+    CONTAINS("MIGRATE STATUS",
+             "$1\r\n5\r\n*12\r\n$4\r\nfrom\r\n*0\r\n$2\r\nto\r\n*1\r\n$5\r\nnode1\r\n$5\r\n"
+             "phase\r\n$7\r\ncopying\r\n$5\r\nbytes\r\n:1000\r\n$10\r\nbytes_done\r\n:750\r\n"
+             "$7\r\npercent\r\n:75\r\n");
+    ANSWERS("MIGRATE host 6379 key 0 100",
+            "-ERR MIGRATE STATUS is all there is: partitions move by themselves\r\n");
+    ANSWERS("REBALANCE", "*4\r\n$7\r\nleaders\r\n:7\r\n$5\r\nmoves\r\n:2\r\n");
+    end(&f);
+}
+
 TEST(acl)
 {
     struct fixture f;

@@ -49,6 +49,9 @@ struct fake_host {
     enum host_change change_result;
     const char *change_error;
     uint64_t settings[2];
+    struct host_move move; /* the first; the others differ in their partition */
+    uint32_t move_count;
+    struct host_moves moves;
     uint32_t failover_partition, forgotten, drained;
     bool drain_cancelled;
     int32_t failover_member;
@@ -244,6 +247,24 @@ static enum host_change fake_drain(struct host *host, uint32_t member, bool is_c
     return fake_change(host, error);
 }
 
+static bool fake_move_next(struct host *host, uint32_t *at, struct host_move *out)
+{
+    *out = fake_of(host)->move;
+    out->partition += *at;
+    return (*at)++ < fake_of(host)->move_count;
+}
+
+static void fake_moves(struct host *host, struct host_moves *out)
+{
+    *out = fake_of(host)->moves;
+}
+
+static uint32_t fake_rebalance(struct host *host)
+{
+    (void)host;
+    return 7;
+}
+
 static const char *fake_setting_name(struct host *host, uint32_t at)
 {
     (void)host;
@@ -311,6 +332,9 @@ static inline void fake_host_functions(struct host *host)
     host->failover = fake_failover;
     host->forget = fake_forget;
     host->drain = fake_drain;
+    host->move_next = fake_move_next;
+    host->moves = fake_moves;
+    host->rebalance = fake_rebalance;
     host->setting_name = fake_setting_name;
     host->setting_get = fake_setting_get;
     host->settings_set = fake_settings_set;
