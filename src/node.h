@@ -137,6 +137,8 @@ MUST_USE int node_joined(struct node *node, const struct join_welcome *welcome);
 const struct targets *node_targets(struct node *node);
 /* Why this node, which has been a member, is none any more; NULL: it is one. */
 const char *cluster_leave_reason(const struct node *node);
+/* A node that is no member any more ends, so that nobody takes it for one. */
+void cluster_leave_check(struct node *node);
 /* The list has changed: links follow; a node that is no member any more stops. */
 void node_members_changed(struct node *node);
 /* Writes the meta file, with the list as it stands.  Whoever writes it does so here. */

@@ -37,6 +37,7 @@
 
 enum { DISK_STALL_MS = 2000, CLOCK_DRIFT_PERCENT = 5 };
 
+_Static_assert((int)MEMBERS_GONE_MAX <= (int)PEER_REMOVED_MAX, "all are told");
 _Static_assert((int)MEMBERS_BYTES_MAX <= (int)DATA_DIR_MEMBERS_BYTES_MAX,
                "the meta file takes a full list");
 
@@ -192,6 +193,12 @@ void cluster_dial(struct node *node)
         memcpy(list[i].host, member->host, sizeof(list[i].host));
     }
     peers_set_members(node->peers, list, node->members.count);
+    struct peer_removed gone[MEMBERS_GONE_MAX];
+    for (uint32_t i = 0; i < node->members.gone_count; i++) {
+        gone[i].number = node->members.gone[i].number;
+        gone[i].incarnation = node->members.gone[i].incarnation;
+    }
+    peers_set_removed(node->peers, gone, node->members.gone_count);
 }
 
 void cluster_start(struct node *node, const struct replica_log *logs, uint32_t count)
@@ -266,16 +273,17 @@ const struct targets *node_targets(struct node *node)
 const char *cluster_leave_reason(const struct node *node)
 {
     const struct member *self = members_find(&node->members, members_number(node->meta.node_id));
-    if (self == NULL || self->incarnation != node->meta.identity) {
+    bool is_told = node->peers != NULL && peers_was_removed(node->peers);
+    if (is_told || self == NULL || self->incarnation != node->meta.identity) {
         return "this node was removed from its cluster (CLUSTER FORGET)";
     }
     return self->state == MEMBER_LEFT ? "this node has left its cluster (CLUSTER DRAIN)" : NULL;
 }
 
-/* It ends, so that nobody takes it for a member any more. */
-static void leave(struct node *node, const char *reason)
+void cluster_leave_check(struct node *node)
 {
-    if (!node->is_stopping) {
+    const char *reason = node->is_stopping ? NULL : cluster_leave_reason(node);
+    if (UNLIKELY(reason != NULL)) {
         log_event(node->log, LOG_WARN, "left", LOG_STR("meaning", reason));
         node_stop(node);
     }
@@ -283,11 +291,8 @@ static void leave(struct node *node, const char *reason)
 
 void node_members_changed(struct node *node)
 {
-    const char *reason = cluster_leave_reason(node);
     node->members_seen = node->members.epoch;
-    if (reason != NULL) {
-        leave(node, reason);
-    }
+    cluster_leave_check(node);
     cluster_dial(node);
     coordinator_hurry(node->coordinator);
     log_event(node->log, LOG_INFO, "members_changed", LOG_U64("epoch", node->members.epoch),

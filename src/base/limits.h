@@ -81,6 +81,7 @@ enum {
         ENTRY_BYTES_MAX + (1 << 20), /* a frame's body: the largest entry with its neighbours */
     PEER_JOIN_BYTES_MAX = 64 << 10,  /* a frame's body from a stranger: it asks, it has no data */
     PEER_MEMBERS_MAX = 64,           /* nodes of a cluster */
+    PEER_REMOVED_MAX = 16,           /* nodes that left, and are told so when they come back */
     PEER_LINKS_MAX = 512,            /* two in each direction to every member, and as many again */
     PEER_LINKS_INBOUND_MAX = 256,    /* of them accepted, so that dialing always finds room */
     PEER_DIALED_MAX = 128,           /* outgoing links at which only members are dialed any more */

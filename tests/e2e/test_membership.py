@@ -2,6 +2,8 @@
 """Members come and go: draining, forgetting, replacing the dead, what all nodes agree on; and who
 is not let in: removed nodes, wiped ones, strangers.
 """
+import os
+import shutil
 import time
 
 import cluster
@@ -127,6 +129,61 @@ class Membership(harness.TestCase):
             nodes[2].kill()
             wait_until("n3 is dead", lambda: members(nodes[0])["n3"]["state"] != "ALIVE")
             self.assertIn("with two nodes left", at_leader(nodes, "CLUSTER", "FORGET", "n3"))
+
+    def test_a_forgotten_node_is_told_and_ends(self):
+        with cluster.Cluster(4) as nodes:
+            nodes[3].kill()
+            wait_until("n4 is dead", lambda: members(nodes[0])["n4"]["state"] != "ALIVE")
+            self.assertEqual(at_leader(nodes, "CLUSTER", "FORGET", "n4"), "OK")
+            for node in nodes.nodes[:3]:
+                wait_until("n4 is gone", lambda n=node: "n4" not in members(n))
+            nodes[3].start(wait=False)
+            self.assertEqual(nodes[3].process.wait(30), 0)
+            self.assertIn("this node was removed from its cluster", nodes[3].log())
+            self.assertNotIn("n4", members(nodes[0]))
+            # With an empty directory it is another node, and welcome.
+            shutil.rmtree(nodes[3].directory)
+            nodes[3].start()
+            wait_until("n4 leads", lambda: leads(nodes[0], "n4") > 0)
+
+    def test_a_wiped_node_is_refused(self):
+        with cluster.Cluster(3) as nodes:
+            nodes[1].kill()
+            shutil.rmtree(nodes[1].directory)
+            nodes[1].start(wait=False)
+            wait_until("it is told", lambda: "belongs to another data directory" in nodes[1].log())
+            self.assertNotIn("event=joined", nodes[1].log().split("event=starting")[-1])
+            self.assertEqual(nodes[0].command("SET", "k", "v"), "OK")
+            nodes[1].kill()
+
+    def test_swapped_directories_are_refused(self):
+        with cluster.Cluster(3) as nodes:
+            nodes[1].kill()
+            nodes[2].kill()
+            one, two = nodes[1].directory, nodes[2].directory
+            os.rename(one, one + ".moved")
+            os.rename(two, one)
+            os.rename(one + ".moved", two)
+            for number in (1, 2):
+                nodes[number].start(wait=False)
+                self.assertEqual(nodes[number].process.wait(30), 1)
+            self.assertIn("belongs to node 'n3', not to 'n2'", nodes[1].log())
+            self.assertIn("belongs to node 'n2', not to 'n3'", nodes[2].log())
+
+    def test_two_clusters_never_merge(self):
+        with cluster.Cluster(3) as nodes, cluster.Cluster(3) as others:
+            others[2].kill()
+            others[2].directory, kept = nodes[2].directory, others[2].directory
+            nodes[2].kill()
+            # A member of the one, where the other one's members look for theirs.
+            nodes[2].directory = kept
+            nodes[2].start(wait=False)
+            wait_until("it is told", lambda: "belongs to another cluster" in nodes[2].log())
+            self.assertEqual(nodes[0].command("SET", "mine", "1"), "OK")
+            self.assertEqual(others[0].command("SET", "theirs", "1"), "OK")
+            self.assertEqual(nodes[1].command("EXISTS", "theirs"), 0)
+            self.assertEqual(others[1].command("EXISTS", "mine"), 0)
+            wait_until("n3 is missed", lambda: members(nodes[0])["n3"]["state"] != "ALIVE")
 
     def test_settings_are_the_clusters(self):
         with cluster.Cluster(3, "--replication-factor", "1") as nodes:

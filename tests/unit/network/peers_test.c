@@ -323,6 +323,30 @@ TEST(removed_member_is_unlinked)
     world_free(world);
 }
 
+TEST(removed_member_is_told)
+{
+    struct world *world = world_new(3, 22);
+    struct host *host = &world->hosts[0];
+    world_run(world, 1 * SECOND);
+    struct peer_member gone = world->members[2];
+    struct peer_removed removed[] = { { 999, 1 }, { gone.number, gone.incarnation } };
+    world->members[2].number = 999;
+    removed[1].incarnation++; /* another data directory of that node */
+    peers_set_removed(host->peers, removed, 2);
+    peers_set_members(host->peers, world->members, 2);
+    world_run(world, 5 * SECOND);
+    CHECK(!peers_was_removed(world->hosts[2].peers));
+    removed[1].incarnation--;
+    peers_set_removed(host->peers, removed, 2);
+    world_run(world, 5 * SECOND);
+    CHECK(peers_was_removed(world->hosts[2].peers));
+    CHECK(!peers_was_removed(world->hosts[1].peers));
+    CHECK(!peers_was_removed(host->peers));
+    CHECK(strcmp(peers_trouble(world->hosts[2].peers, 100, PEER_RAFT),
+                 "REMOVED: that node was removed from this cluster") == 0);
+    world_free(world);
+}
+
 TEST(setting_the_same_members_changes_nothing)
 {
     struct world *world = world_new(3, 21);
