@@ -96,7 +96,7 @@ static bool change_of(const struct roster *roster, const struct members *members
     enum member_state due = state_due(members, facts, sight, at, now_ms);
     *out = (struct roster_change){ .change = MEMBER_STATE, .member = *member };
     if (due != member->state) {
-        out->member.state = due;
+        out->member.state = (uint8_t)due;
         return true;
     }
     if (member->state == MEMBER_LEFT && now_ms - sight->since_ms >= ROSTER_LEFT_MS) {
