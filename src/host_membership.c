@@ -10,11 +10,13 @@
 #include "base/text.h"
 #include "consensus.h"
 #include "coordinator.h"
+#include "log.h"
 #include "moves.h"
 #include "node.h"
 #include "replica.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 _Static_assert((int)HOST_MOVERS_MAX >= (int)RAFT_PEERS_MAX, "all who go or come are shown");
 
@@ -139,6 +141,31 @@ static enum host_change host_drain(struct host *host, uint32_t at, bool is_cance
     return propose(node, MEMBER_STATE, &member);
 }
 
+/* ── CLUSTER MEET ────────────────────────────────────────────────────────────────────────────── */
+
+static enum host_change host_meet(struct host *host, const char *seed, struct buffer *error)
+{
+    struct node *node = node_of(host);
+    uint64_t keys = keyspace_stats(&node->shard.keyspace).keys;
+    if (node->consensus != NULL) {
+        return refused(error, "ERR this node is a member of a cluster already");
+    }
+    if (node->data_dir == NULL || node->peers == NULL) {
+        return refused(error, "ERR this node has no cluster port (its log says why)");
+    }
+    if (keys > 0 || shard_is_busy(&node->shard)) {
+        return refused(error, "ERR this node has data of its own: only an empty one can join");
+    }
+    buffer_append_text(error, "ERR ");
+    if (!config_seeds_ok(slice_from(seed), error)) {
+        return HOST_CHANGE_REFUSED;
+    }
+    log_event(node->log, LOG_INFO, "meet", LOG_STR("seed", seed));
+    (void)snprintf(node->meet_seed, sizeof(node->meet_seed), "%s", seed);
+    node_stop(node);
+    return HOST_CHANGE_OK;
+}
+
 /* ── moves ───────────────────────────────────────────────────────────────────────────────────── */
 
 /* Positions of nodes in the list; those who have gone from it are left out. */
@@ -259,6 +286,7 @@ void host_membership_init(struct host *host)
 {
     host->forget = host_forget;
     host->drain = host_drain;
+    host->meet = host_meet;
     host->move_next = host_move_next;
     host->moves = host_moves;
     host->rebalance = host_rebalance;

@@ -88,6 +88,7 @@ struct node {
     uint64_t started_ms;
     uint64_t memory_used, memory_peak;
     uint64_t segment_recorded; /* newest AOF segment that the meta file names */
+    char meet_seed[96]; /* CLUSTER MEET: when it has stopped it begins anew, as one that joins */
     char run_id[41];
     char os[128];
 };

@@ -1,12 +1,14 @@
 /*
  * cmd_membership.c — who belongs to the cluster, and what all its nodes agree on: CLUSTER FORGET,
- * CLUSTER DRAIN, CONFIG GET CLUSTER, CONFIG SET CLUSTER.
+ * CLUSTER DRAIN, CLUSTER MEET, CONFIG GET CLUSTER, CONFIG SET CLUSTER.
  *
  * All of it is decided by the leader of the cluster; whoever asks another node is sent there.
  */
 #include "base/assert.h"
 #include "base/text.h"
 #include "command/admin.h"
+
+#include <stdio.h>
 
 /* Answers what became of a change.  Frees `error`. */
 static void change_reply(struct command_ctx *ctx, enum host_change change, struct buffer *error)
@@ -81,6 +83,46 @@ void cluster_drain_command(struct command_ctx *ctx)
         return;
     }
     change_reply(ctx, host->drain(host, (uint32_t)at, is_cancelled, &error), &error);
+}
+
+/* CLUSTER MEET host port [cluster-port]: an empty node that is alone joins that one's cluster. */
+void cluster_meet_command(struct command_ctx *ctx)
+{
+    enum { CLUSTER_PORT_ABOVE = 1000, PORT_MAX = 65535, SEED_BYTES_MAX = 96 };
+    struct host *host = ctx->host;
+    struct buffer error = { 0 };
+    char seed[SEED_BYTES_MAX];
+    int64_t port = 0;
+    int64_t cluster_port = 0;
+    if (ctx->argc > 5) {
+        reply_syntax_error(ctx->reply);
+        return;
+    }
+    if (!admin_integer(ctx, 3, &port) ||
+        (ctx->argc == 5 && !admin_integer(ctx, 4, &cluster_port))) {
+        return;
+    }
+    cluster_port = ctx->argc == 5 ? cluster_port : port + CLUSTER_PORT_ABOVE;
+    bool is_v6 = memchr(ctx->argv[2].data, ':', ctx->argv[2].size) != NULL;
+    if (cluster_port < 1 || cluster_port > PORT_MAX || ctx->argv[2].size > 45) {
+        reply_errorf(ctx->reply, "ERR Invalid node address specified: %.*s",
+                     ADMIN_QUOTED(ctx->argv[2]));
+        return;
+    }
+    (void)snprintf(seed, sizeof(seed), is_v6 ? "[%.*s]:%u" : "%.*s:%u", (int)ctx->argv[2].size,
+                   ctx->argv[2].data, (unsigned)cluster_port);
+    if (host->member_count(host) > 1) {
+        reply_error(ctx->reply, "ERR this node is a member of a cluster already: start another one "
+                                "with --seed");
+        return;
+    }
+    if (host->meet(host, seed, &error) == HOST_CHANGE_OK) {
+        reply_ok(ctx->reply);
+    } else {
+        buffer_append_byte(&error, '\0');
+        reply_error(ctx->reply, error.data);
+    }
+    buffer_free(&error);
 }
 
 /* ── what all nodes agree on ─────────────────────────────────────────────────────────────────── */

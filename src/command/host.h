@@ -217,6 +217,9 @@ struct host {
     /* Lets a member leave when what it holds has moved away; or not, after all. */
     enum host_change (*drain)(struct host *host, uint32_t member, bool is_cancelled,
                               struct buffer *error);
+    /* A lone, empty node begins anew as one that joins the cluster of this member ("host:port").
+     */
+    enum host_change (*meet)(struct host *host, const char *seed, struct buffer *error);
     /* Partitions on their way, one after the other (*at is 0 to begin), and all together. */
     bool (*move_next)(struct host *host, uint32_t *at, struct host_move *out);
     void (*moves)(struct host *host, struct host_moves *out);

@@ -393,6 +393,25 @@ TEST(settings_of_the_cluster)
     end(&f);
 }
 
+TEST(meeting_a_cluster)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("CLUSTER MEET 10.0.0.1 7001", "+OK\r\n");
+    CHECK(strcmp(f.fake.met, "10.0.0.1:8001") == 0);
+    ANSWERS("CLUSTER MEET fd00::1 7001 9000", "+OK\r\n");
+    CHECK(strcmp(f.fake.met, "[fd00::1]:9000") == 0);
+    ANSWERS("CLUSTER MEET a b", "-ERR value is not an integer or out of range\r\n");
+    ANSWERS("CLUSTER MEET a 65000", "-ERR Invalid node address specified: a\r\n");
+    ANSWERS("CLUSTER MEET a 1 2 3", "-ERR syntax error\r\n");
+    f.fake.change_result = HOST_CHANGE_REFUSED;
+    f.fake.change_error = "ERR never";
+    ANSWERS("CLUSTER MEET 10.0.0.1 7001", "-ERR never\r\n");
+    f.fake.member_count = 2;
+    CONTAINS("CLUSTER MEET 10.0.0.1 7001", "-ERR this node is a member of a cluster already");
+    end(&f);
+}
+
 TEST(partitions_on_their_way)
 {
     struct fixture f;

@@ -51,6 +51,7 @@ struct fake_host {
     uint64_t settings[2];
     struct host_move move; /* the first; the others differ in their partition */
     uint32_t move_count;
+    char met[96]; /* the seed */
     struct host_moves moves;
     uint32_t failover_partition, forgotten, drained;
     bool drain_cancelled;
@@ -247,6 +248,12 @@ static enum host_change fake_drain(struct host *host, uint32_t member, bool is_c
     return fake_change(host, error);
 }
 
+static enum host_change fake_meet(struct host *host, const char *seed, struct buffer *error)
+{
+    (void)snprintf(fake_of(host)->met, sizeof(fake_of(host)->met), "%s", seed);
+    return fake_change(host, error);
+}
+
 static bool fake_move_next(struct host *host, uint32_t *at, struct host_move *out)
 {
     *out = fake_of(host)->move;
@@ -332,6 +339,7 @@ static inline void fake_host_functions(struct host *host)
     host->failover = fake_failover;
     host->forget = fake_forget;
     host->drain = fake_drain;
+    host->meet = fake_meet;
     host->move_next = fake_move_next;
     host->moves = fake_moves;
     host->rebalance = fake_rebalance;
