@@ -126,18 +126,14 @@ int cli_stat_run(struct cli *cli)
     }
 }
 
-static bool is_background(const struct slice *args, uint32_t count)
+static bool is_saving(const struct slice *args, uint32_t count)
 {
     return count >= 1 &&
            (slice_equal_nocase(args[0], "bgsave") || slice_equal_nocase(args[0], "snapshot"));
 }
 
-void cli_watch(struct cli *cli, const struct slice *args, uint32_t count)
+static void watch_save(struct cli *cli)
 {
-    if (!cli->is_terminal || cli->style != CLI_STYLE_TTY || !is_background(args, count) ||
-        cli_reply_is_error(cli)) {
-        return;
-    }
     uint64_t started_us = now_us();
     bool is_cancelled = false;
     while (ask(cli, "INFO", "persistence") && info_number(cli, "rdb_bgsave_in_progress") > 0) {
@@ -158,5 +154,68 @@ void cli_watch(struct cli *cli, const struct slice *args, uint32_t count)
         printf("still saving in the background\n");
     } else if (cli->conn.fd >= 0) {
         printf("saved in %.1f s\n", (double)(now_us() - started_us) / 1000000);
+    }
+}
+
+/* ── partitions on their way ─────────────────────────────────────────────────────────────────── */
+
+static bool is_moving(const struct slice *args, uint32_t count)
+{
+    bool is_status = count == 2 && slice_equal_nocase(args[0], "migrate") &&
+                     slice_equal_nocase(args[1], "status");
+    return is_status || (count == 1 && slice_equal_nocase(args[0], "rebalance"));
+}
+
+/* A number in the map that was answered; -1: it is not there. */
+static int64_t map_number(const struct cli_reply *reply, const char *name)
+{
+    const struct cli_node *root = &reply->nodes[0];
+    for (uint32_t key = 1; root->kind == CLI_MAP && key < root->end;) {
+        uint32_t value = reply->nodes[key].end;
+        if (slice_equal(cli_text(reply, key), slice_from(name)) &&
+            reply->nodes[value].kind == CLI_INTEGER) {
+            return reply->nodes[value].integer;
+        }
+        key = reply->nodes[value].end;
+    }
+    return -1;
+}
+
+static void watch_moves(struct cli *cli)
+{
+    const struct cli_reply *reply = &cli->conn.parser.reply;
+    bool is_cancelled = false;
+    while (!is_cancelled && ask(cli, "MIGRATE", "STATUS")) {
+        int64_t moves = map_number(reply, "running") + map_number(reply, "waiting");
+        int64_t left_s = map_number(reply, "seconds_left");
+        if (moves <= 0) {
+            break;
+        }
+        printf("\r\033[K%lld partitions move, %.1f MiB left, %.1f MiB/s", (long long)moves,
+               (double)map_number(reply, "bytes_left") / (1 << 20),
+               (double)map_number(reply, "bytes_per_second") / (1 << 20));
+        if (left_s >= 0) {
+            printf(", %lld s left", (long long)left_s);
+        }
+        (void)fflush(stdout);
+        is_cancelled = !pause_ms(cli, PROGRESS_PAUSE_MS);
+    }
+    printf("\r\033[K");
+    if (is_cancelled) {
+        printf("partitions still move in the background\n");
+    } else if (cli->conn.fd >= 0) {
+        printf("all partitions are where they should be\n");
+    }
+}
+
+void cli_watch(struct cli *cli, const struct slice *args, uint32_t count)
+{
+    if (!cli->is_terminal || cli->style != CLI_STYLE_TTY || cli_reply_is_error(cli)) {
+        return;
+    }
+    if (is_saving(args, count)) {
+        watch_save(cli);
+    } else if (is_moving(args, count)) {
+        watch_moves(cli);
     }
 }

@@ -90,9 +90,11 @@ struct config {
     char *announce_host;   /* as given; see config_announce_host */
     uint16_t slot_port;    /* for cluster-aware clients; 0: none */
     char *zone;
-    char *cluster_secret; /* "": what all members know anyway */
-    uint32_t replication_factor;
-    uint32_t request_timeout; /* milliseconds */
+    char *cluster_secret;        /* "": what all members know anyway */
+    uint32_t weight;             /* beside other nodes */
+    uint32_t replication_factor; /* of a cluster begun here */
+    uint32_t migrate_rate;       /* MiB a second; 0: no limit */
+    uint32_t request_timeout;    /* milliseconds */
     enum config_strong_reads strong_reads;
     uint32_t heartbeat_ms, election_timeout_ms;
     /* durability */

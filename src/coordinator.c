@@ -1,6 +1,6 @@
 /*
- * coordinator.c — see coordinator.h.  Order: life and what is known of nodes, the step,
- * configurations, leadership, the list of members, moving leadership by hand.
+ * coordinator.c — see coordinator.h.  Order: life and what is known of nodes, the step, leadership,
+ * what others say of themselves, moving leadership by hand.
  *
  * Times are raft's (consensus->now_ms).
  */
@@ -10,14 +10,15 @@
 #include "base/assert.h"
 #include "base/endian.h"
 #include "base/mem.h"
-#include "cluster/confchange.h"
 #include "consensus.h"
 #include "gossip.h"
 #include "log.h"
+#include "moves.h"
 #include "network/peers.h"
 #include "node.h"
 #include "recovery.h"
 #include "replica.h"
+#include "roster.h"
 
 enum {
     STEP_MS = 250,
@@ -26,9 +27,8 @@ enum {
     META_RETRY_MS = 1000,    /* the meta file could not be written */
     HANDOVERS_PER_STEP = 16, /* each stops a group's writes for a round trip */
     HANDOVER_AGAIN_MS = 5000,
-    READY_ENTRIES = 1000, /* a learner that lacks no more than that has caught up */
-    CLOSE_ENTRIES = 100,  /* who takes over should lack less than that */
-    STAY_MS = 60000,      /* after FAILOVER leadership stays where it was put */
+    CLOSE_ENTRIES = 100, /* who takes over should lack less than that */
+    STAY_MS = 60000,     /* after FAILOVER leadership stays where it was put */
     STAY_MS_MAX = 600000,
     STOP_WAIT_MS = 1500, /* a clean stop waits so long for others to take over */
 };
@@ -55,9 +55,7 @@ struct coordinator {
 
 static void watches_follow(struct node *node);
 static void note_leading(struct node *node);
-static void config_step(struct node *node, struct replica *replica);
 static void leadership_step(struct node *node);
-static void addresses_step(struct node *node);
 
 /* ── life, and other nodes ───────────────────────────────────────────────────────────────────── */
 
@@ -198,13 +196,11 @@ void coordinator_step(struct node *node)
     if (node->is_stopping) {
         return;
     }
-    for (uint32_t i = 0; i < consensus->count; i++) {
-        if (replica_is_leader(consensus->replicas[i])) {
-            config_step(node, consensus->replicas[i]);
-        }
-    }
+    moves_step(node);
     leadership_step(node);
-    addresses_step(node);
+    cluster_dial(node); /* where they are, whatever the list says: it may take their votes to change
+                           it */
+    roster_step(node);
 }
 
 /* Hundreds of partitions change their leader at once: one line says what has become of it. */
@@ -221,11 +217,10 @@ static void note_leading(struct node *node)
     }
 }
 
-/* ── configurations ──────────────────────────────────────────────────────────────────────────── */
+/* ── leadership ──────────────────────────────────────────────────────────────────────────────── */
 
-/* True when the peer answered lately and lacks no more entries than that. */
-static bool peer_is_close(const struct node *node, const struct replica *replica, uint64_t number,
-                          uint64_t entries)
+bool coordinator_peer_is_close(const struct node *node, const struct replica *replica,
+                               uint64_t number, uint64_t entries)
 {
     const struct consensus_options *options = &node->consensus->options;
     uint64_t recent_ms = options->election_timeout_ms + 2 * (uint64_t)options->heartbeat_ms;
@@ -235,39 +230,6 @@ static bool peer_is_close(const struct node *node, const struct replica *replica
            view.match + entries >= raft_last_index(replica->raft);
 }
 
-static void config_step(struct node *node, struct replica *replica)
-{
-    uint64_t at = 0;
-    const struct raft_config *current = raft_config(replica->raft, &at);
-    struct raft_config target;
-    struct raft_config next;
-    bool is_ready[RAFT_PEERS_MAX] = { false };
-    if (raft_config_is_joint(current)) {
-        return; /* the leader leaves it by itself */
-    }
-    members_target(&node->members, &node_targets(node)->placement, replica->group, current,
-                   &target);
-    if (raft_config_equal(current, &target)) {
-        return;
-    }
-    for (uint32_t i = 0; i < current->members_count; i++) {
-        uint64_t number = current->members[i].node;
-        struct raft_peer_view view;
-        /* Who has the configuration's own entry has been heard of since it belongs to the group. */
-        is_ready[i] = peer_is_close(node, replica, number, READY_ENTRIES) &&
-                      raft_peer(replica->raft, number, &view) && view.match >= at;
-    }
-    if (members_step(current, &target, is_ready, &next)) {
-        enum raft_result result = consensus_change(node->consensus, replica, &next);
-        if (result != RAFT_OK && result != RAFT_CONFIG_PENDING) {
-            log_event(node->log, LOG_DEBUG, "config_change_refused",
-                      LOG_U64("group", replica->group), LOG_U64("result", result));
-        }
-    }
-}
-
-/* ── leadership ──────────────────────────────────────────────────────────────────────────────── */
-
 static bool hand_over(struct node *node, struct replica *replica, uint64_t target)
 {
     enum raft_result result = consensus_transfer(node->consensus, replica, target);
@@ -275,6 +237,13 @@ static bool hand_over(struct node *node, struct replica *replica, uint64_t targe
         replica->transfer_until_ms = node->consensus->now_ms + HANDOVER_AGAIN_MS;
     }
     return result == RAFT_OK;
+}
+
+void coordinator_hand_over(struct node *node, struct replica *replica, uint64_t target)
+{
+    if (node->consensus->now_ms >= replica->transfer_until_ms) {
+        (void)hand_over(node, replica, target);
+    }
 }
 
 /* Who should lead the group and could do so right now; 0: this node, or nobody better. */
@@ -288,7 +257,7 @@ static uint64_t home_of(struct node *node, const struct replica *replica)
     uint64_t home =
         may_move ? members_home(&node_targets(node)->placement, config, replica->group) : 0;
     bool is_settled = home != 0 && coordinator_alive_ms(node, home) >= SETTLED_MS;
-    return is_settled && peer_is_close(node, replica, home, CLOSE_ENTRIES) ? home : 0;
+    return is_settled && coordinator_peer_is_close(node, replica, home, CLOSE_ENTRIES) ? home : 0;
 }
 
 static void leadership_step(struct node *node)
@@ -311,13 +280,6 @@ static void leadership_step(struct node *node)
 
 /* ── the list of members ─────────────────────────────────────────────────────────────────────── */
 
-static bool is_elsewhere(const struct member *a, const struct member *b)
-{
-    return a->port != b->port || a->cluster_port != b->cluster_port ||
-           a->slot_port != b->slot_port || strcmp(a->host, b->host) != 0 ||
-           strcmp(a->zone, b->zone) != 0;
-}
-
 /* What the node says of itself now; false when it has said nothing. */
 bool coordinator_heard_at(const struct node *node, const struct member *listed, struct member *out)
 {
@@ -336,32 +298,10 @@ bool coordinator_heard_at(const struct node *node, const struct member *listed, 
     out->port = watch->hello.port;
     out->cluster_port = watch->hello.cluster_port;
     out->slot_port = watch->hello.slot_port;
+    out->weight = watch->hello.weight >= 1 && watch->hello.weight <= RING_WEIGHT_MAX
+                      ? (uint8_t)watch->hello.weight
+                      : listed->weight;
     return true;
-}
-
-/* A node that was started with another address or port: the list follows. */
-static void addresses_step(struct node *node)
-{
-    cluster_dial(
-        node); /* where they are, whatever the list says: it may take their votes to change it */
-    if (!replica_is_leader(consensus_replica(node->consensus, GROUP_META))) {
-        return;
-    }
-    for (uint32_t i = 0; i < node->members.count; i++) {
-        struct member now;
-        const struct member *listed = &node->members.items[i];
-        if (!coordinator_heard_at(node, listed, &now) || !is_elsewhere(listed, &now)) {
-            continue;
-        }
-        struct buffer body = { 0 };
-        members_change_encode(MEMBER_UPDATE, &now, &body);
-        bool is_proposed =
-            shard_propose_entry(&node->shard, GROUP_META, ENTRY_META, buffer_slice(&body));
-        buffer_free(&body);
-        if (is_proposed) {
-            return; /* one at a time: the list shows it before the next step */
-        }
-    }
 }
 
 /* ── by hand ─────────────────────────────────────────────────────────────────────────────────── */
@@ -394,10 +334,13 @@ static uint64_t successor_of(const struct node *node, const struct replica *repl
         const struct raft_member *member = &config->members[i];
         const struct node_watch *watch = watch_of(node, member->node);
         struct raft_peer_view view;
+        const struct member *listed = members_find(&node->members, member->node);
+        bool is_placed = listed != NULL && listed->state == MEMBER_ACTIVE;
         bool may_lead =
-            (member->roles & RAFT_VOTER) != 0 && (wanted == 0 || member->node == wanted) &&
-            watch != NULL && coordinator_state(node, member->node) == NODE_ALIVE &&
-            !watch->is_stopping && peer_is_close(node, replica, member->node, READY_ENTRIES);
+            (member->roles & RAFT_VOTER) != 0 && is_placed &&
+            (wanted == 0 || member->node == wanted) && watch != NULL &&
+            coordinator_state(node, member->node) == NODE_ALIVE && !watch->is_stopping &&
+            coordinator_peer_is_close(node, replica, member->node, COORDINATOR_READY_ENTRIES);
         if (may_lead && raft_peer(replica->raft, member->node, &view) && view.match >= best_match) {
             best = member->node;
             best_match = view.match;
@@ -427,6 +370,22 @@ enum failover_result coordinator_failover(struct node *node, uint32_t group, uin
     }
     log_event(node->log, LOG_INFO, "failover", LOG_U64("groups", begun), LOG_U64("of", led));
     return led == 0 ? FAILOVER_NOT_LEADER : begun == 0 ? FAILOVER_NO_TARGET : FAILOVER_OK;
+}
+
+uint32_t coordinator_rebalance(struct node *node)
+{
+    const struct placement *placement = &node_targets(node)->placement;
+    uint32_t away = 0;
+    stay(node, 0);
+    coordinator_hurry(node->coordinator);
+    for (uint32_t i = 0; i < node->consensus->count; i++) {
+        const struct replica *replica = node->consensus->replicas[i];
+        uint64_t at = 0;
+        uint64_t home = members_home(placement, raft_config(replica->raft, &at), replica->group);
+        away += home != 0 && replica->leader != home;
+    }
+    log_event(node->log, LOG_INFO, "rebalance", LOG_U64("leaders", away));
+    return away;
 }
 
 /* True when the group needs us no more, or cannot be helped.  Each is handed over once: what comes

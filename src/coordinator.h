@@ -3,8 +3,7 @@
  *
  * A few times a second, for each group this node leads:
  *
- *   configuration   one step towards members_target: newcomers learn; when all coming voters have
- *                   caught up, the voters change.  One change of a group at a time.
+ *   configuration   one step towards members_target (moves.h)
  *   leadership      members_home leads, if it answers and has nearly all of the log.  Few at a
  * time; none for a minute after an operator has moved leadership (FAILOVER).
  *
@@ -24,6 +23,7 @@
 struct coordinator;
 struct node;
 struct peer_event;
+struct replica;
 
 /* RAFT channel: leadership is being moved by hand, leave it where it is put.  Body: u32 for how
  * many ms, u8 1: the sender is about to stop, give it none. */
@@ -54,6 +54,13 @@ const char *coordinator_version(const struct node *node, uint64_t number);
 bool coordinator_heard_at(const struct node *node, const struct member *listed,
                           struct member *out_now);
 
+enum { COORDINATOR_READY_ENTRIES = 1000 }; /* who lacks no more than that has caught up */
+/* Of a group this node leads: the peer answered lately and lacks no more entries than that. */
+bool coordinator_peer_is_close(const struct node *node, const struct replica *replica,
+                               uint64_t number, uint64_t entries);
+/* Hands over leadership of a group, unless that was tried just now. */
+void coordinator_hand_over(struct node *node, struct replica *replica, uint64_t target);
+
 /* An operator moves leadership away from this node: of one group, or of all (group UINT32_MAX).
  * target: who shall lead; 0: whoever is best placed. */
 enum failover_result {
@@ -63,6 +70,11 @@ enum failover_result {
     FAILOVER_LONE,       /* there is nobody else */
 };
 enum failover_result coordinator_failover(struct node *node, uint32_t group, uint64_t target);
+
+/* What an operator has asked for before (FAILOVER) is over: leaders go home, here and elsewhere.
+ * Returns how many partitions are led by another node than they should, as far as this one knows.
+ */
+uint32_t coordinator_rebalance(struct node *node);
 
 /* A clean stop: leadership goes to others first.  True when there is nothing left to hand over, or
  * nobody to take it, or it took too long. */

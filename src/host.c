@@ -9,6 +9,7 @@
 #include "io/io_usage.h"
 #include "log.h"
 #include "node.h"
+#include "transfer.h"
 #include "version.h"
 
 #include <errno.h>
@@ -159,6 +160,7 @@ static void apply_options(struct node *node)
     if (node->consensus != NULL) {
         node->consensus->options.request_timeout_ms = config->request_timeout;
         forward_set_timeout(node->forward, config->request_timeout);
+        transfers_set_rate(node->transfers, (uint64_t)config->migrate_rate << 20);
     }
     if (node->log != NULL) {
         log_set_level(node->log, config->log_level);

@@ -81,11 +81,15 @@ static void host_member(struct host *host, uint32_t at, struct host_member *out)
     ASSERT(at < node->members.count);
     const struct member *member = &node->members.items[at];
     bool is_member = node->consensus != NULL;
+    bool has_left = member->state == MEMBER_LEFT;
     uint64_t leader =
         is_member ? consensus_replica(node->consensus, GROUP_META)->leader : member->number;
     *out = (struct host_member){
         .role = member->number == leader ? "leader" : "follower",
-        .state = coordinator_state_name(coordinator_state(node, member->number)),
+        .state =
+            has_left ? "LEFT" : coordinator_state_name(coordinator_state(node, member->number)),
+        .membership = member_state_name(member->state),
+        .weight = member->weight,
         .version = coordinator_version(node, member->number),
         .number = member->number,
         .port = member->port,
@@ -300,23 +304,6 @@ static enum host_failover host_failover(struct host *host, uint32_t partition, i
     UNREACHABLE();
 }
 
-static enum host_forget host_forget(struct host *host, uint32_t member)
-{
-    struct node *node = node_of(host);
-    ASSERT(member < node->members.count);
-    if (node->consensus == NULL ||
-        !replica_is_leader(consensus_replica(node->consensus, GROUP_META))) {
-        return HOST_FORGET_NOT_LEADER;
-    }
-    struct buffer body = { 0 };
-    members_change_encode(MEMBER_REMOVE, &node->members.items[member], &body);
-    bool is_proposed =
-        shard_propose_entry(&node->shard, GROUP_META, ENTRY_META, buffer_slice(&body));
-    buffer_free(&body);
-    log_event(node->log, LOG_INFO, "forget_asked", LOG_STR("node", node->members.items[member].id));
-    return is_proposed ? HOST_FORGET_OK : HOST_FORGET_BUSY;
-}
-
 void host_cluster_init(struct host *host)
 {
     host->member_count = host_member_count;
@@ -325,5 +312,5 @@ void host_cluster_init(struct host *host)
     host->ring_count = host_ring_count;
     host->ring_point = host_ring_point;
     host->failover = host_failover;
-    host->forget = host_forget;
+    host_membership_init(host);
 }

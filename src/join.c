@@ -267,6 +267,9 @@ static const char *member_trouble(const struct members *members, const struct me
             return text;
         }
     }
+    if (members_is_gone(members, member->number, member->incarnation)) {
+        return "this node was removed from the cluster: start it with an empty data directory";
+    }
     return known == NULL && members->count == MEMBERS_MAX ? "the cluster is full" : NULL;
 }
 

@@ -12,6 +12,7 @@
 #include "node.h"
 #include "version.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +137,47 @@ static int run(struct node *node, struct log *log)
     }
 }
 
+/* CLUSTER MEET: what the lone node had (nothing but its identity) is put aside, and it starts again
+ * with a seed.  1: so it shall; 0: it has not met anybody; < 0: it cannot. */
+static int begin_anew(struct config *config, const struct node *node, struct log *log)
+{
+    struct buffer error = { 0 };
+    struct buffer aside = { 0 };
+    if (node->meet_seed[0] == '\0') {
+        return 0;
+    }
+    buffer_printf(&aside, "%s.alone-%016llx", config->data_dir,
+                  (unsigned long long)node->meta.identity);
+    buffer_append_byte(&aside, '\0');
+    int status = rename(config->data_dir, aside.data) == 0 ? 1 : -errno;
+    bool is_set =
+        config_assign(config, CONFIG_ID_seed, SOURCE_FLAG, slice_from(node->meet_seed), &error);
+    log_event(log, status > 0 ? LOG_INFO : LOG_ERROR, "begins_anew", LOG_STR("aside", aside.data),
+              LOG_ERRNO("error", status > 0 ? 0 : status));
+    buffer_free(&error);
+    buffer_free(&aside);
+    return is_set ? status : -EINVAL;
+}
+
+/* A node's life, from its start to its end. */
+static int live(struct node *node, struct config *config, struct io *io, struct log *log)
+{
+    char error[512] = "";
+    int status = node_start(node, config, io, log, error, sizeof(error));
+    if (status < 0) {
+        log_flush(log, 1000);
+        (void)fprintf(stderr, "minidb: %s\n", error);
+    } else {
+        status = run(node, log);
+    }
+    if (status < 0 && node->is_serving) {
+        log_flush(log, 1000);
+        _exit(EXIT_FAILURE); /* the disk failed: nothing may be written after that */
+    }
+    node_deinit(node);
+    return status;
+}
+
 static int serve(struct config *config)
 {
     struct log_options options = {
@@ -154,19 +196,10 @@ static int serve(struct config *config)
     struct io *io = io_epoll_new();
     catch_signals(io);
     static struct node node; /* large: not for the stack */
-    char error[512] = "";
-    status = node_start(&node, config, io, log, error, sizeof(error));
-    if (status < 0) {
-        log_flush(log, 1000);
-        (void)fprintf(stderr, "minidb: %s\n", error);
-    } else {
-        status = run(&node, log);
-    }
-    if (status < 0 && node.is_serving) {
-        log_flush(log, 1000);
-        _exit(EXIT_FAILURE); /* the disk failed: nothing may be written after that */
-    }
-    node_deinit(&node);
+    do {
+        status = live(&node, config, io, log);
+        status = status == 0 ? begin_anew(config, &node, log) : status;
+    } while (status > 0);
     ignore_signals();
     io_free(io);
     log_close(log);

@@ -13,6 +13,7 @@
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
+#include "moves.h"
 #include "network/peers.h"
 #include "recovery.h"
 #include "transfer.h"
@@ -341,6 +342,7 @@ void node_deinit(struct node *node)
             gossip_free(node->gossip);
             coordinator_free(node->coordinator);
             acks_free(node->acks);
+            moves_free(node->moves);
             forward_free(node->forward);
             consensus_free(node->consensus);
         }

@@ -21,6 +21,7 @@
 #include "members.h"
 #include "meter.h"
 #include "pipeline.h"
+#include "roster.h"
 #include "shard.h"
 #include "snapshots.h"
 #include "storage/data_dir.h"
@@ -35,6 +36,7 @@ struct io;
 struct join;
 struct join_welcome;
 struct log;
+struct moves;
 struct peers;
 struct replica_log;
 struct transfers;
@@ -62,6 +64,7 @@ struct node {
     /* Of a member of a cluster; NULL on a lone node, but for peers, which listens for a second. */
     struct members members; /* a lone node's: itself */
     struct targets targets; /* node_targets keeps them up to date */
+    struct roster roster;   /* of the leader of the meta group */
     struct peers *peers;
     struct consensus *consensus;
     struct forward *forward;
@@ -69,6 +72,7 @@ struct node {
     struct coordinator *coordinator;
     struct gossip *gossip;
     struct acks *acks;
+    struct moves *moves;
     struct join *join;     /* asks to join, or takes in those who ask */
     uint64_t members_seen; /* the epoch that peers and meta file know */
     struct node_rates rates;
@@ -87,6 +91,7 @@ struct node {
     uint64_t memory_used, memory_peak;
     uint32_t lingered;         /* iterations that the log's write has waited for more */
     uint64_t segment_recorded; /* newest AOF segment that the meta file names */
+    char meet_seed[96]; /* CLUSTER MEET: when it has stopped it begins anew, as one that joins */
     char run_id[41];
     char os[128];
 };
@@ -134,7 +139,11 @@ MUST_USE int node_cluster_begin(struct node *node);
 MUST_USE int node_joined(struct node *node, const struct join_welcome *welcome);
 /* Where the list of members puts partitions, now. */
 const struct targets *node_targets(struct node *node);
-/* The list has changed: links follow. */
+/* Why this node, which has been a member, is none any more; NULL: it is one. */
+const char *cluster_leave_reason(const struct node *node);
+/* A node that is no member any more ends, so that nobody takes it for one. */
+void cluster_leave_check(struct node *node);
+/* The list has changed: links follow; a node that is no member any more stops. */
 void node_members_changed(struct node *node);
 /* Writes the meta file, with the list as it stands.  Whoever writes it does so here. */
 MUST_USE int node_meta_write(struct node *node);
@@ -143,3 +152,5 @@ void host_init(struct node *node);
 /* host_cluster.c: its part of that, and of the facts. */
 void host_cluster_init(struct host *host);
 void host_cluster_facts(const struct node *node, struct host_facts *out);
+/* host_membership.c: who belongs to the cluster. */
+void host_membership_init(struct host *host);

@@ -27,6 +27,7 @@
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
+#include "moves.h"
 #include "network/peers.h"
 #include "recovery.h"
 #include "transfer.h"
@@ -37,6 +38,7 @@
 
 enum { DISK_STALL_MS = 2000, CLOCK_DRIFT_PERCENT = 5 };
 
+_Static_assert((int)MEMBERS_GONE_MAX <= (int)PEER_REMOVED_MAX, "all are told");
 _Static_assert((int)MEMBERS_BYTES_MAX <= (int)DATA_DIR_MEMBERS_BYTES_MAX,
                "the meta file takes a full list");
 
@@ -51,6 +53,8 @@ void cluster_self(const struct node *node, struct member *out)
         .cluster_port = node->peers != NULL ? peers_port(node->peers) : 0,
         .port = node->server != NULL ? node_port(node) : node->config->port,
         .slot_port = node->server != NULL ? node_slot_port(node) : node->config->slot_port,
+        .weight = (uint8_t)node->config->weight,
+        .state = MEMBER_ACTIVE,
     };
     (void)snprintf(out->id, sizeof(out->id), "%s", node->meta.node_id);
     (void)snprintf(out->host, sizeof(out->host), "%s", host != NULL ? host : "");
@@ -75,6 +79,7 @@ static void hello_make(const struct node *node, struct peer_hello *out)
         .cluster_port = self.cluster_port,
         .port = self.port,
         .slot_port = self.slot_port,
+        .weight = self.weight,
     };
     memcpy(out->node, self.id, sizeof(out->node));
     memcpy(out->host, self.host, sizeof(out->host));
@@ -190,6 +195,12 @@ void cluster_dial(struct node *node)
         memcpy(list[i].host, member->host, sizeof(list[i].host));
     }
     peers_set_members(node->peers, list, node->members.count);
+    struct peer_removed gone[MEMBERS_GONE_MAX];
+    for (uint32_t i = 0; i < node->members.gone_count; i++) {
+        gone[i].number = node->members.gone[i].number;
+        gone[i].incarnation = node->members.gone[i].incarnation;
+    }
+    peers_set_removed(node->peers, gone, node->members.gone_count);
 }
 
 void cluster_start(struct node *node, const struct replica_log *logs, uint32_t count)
@@ -217,6 +228,8 @@ void cluster_start(struct node *node, const struct replica_log *logs, uint32_t c
     node->transfers =
         transfers_new(&node->shard, node->peers, consensus, &node->members, node->log,
                       node->data_dir != NULL ? config->data_dir : NULL, node->meta.identity);
+    transfers_set_rate(node->transfers, (uint64_t)config->migrate_rate << 20);
+    node->moves = moves_new(count);
     node->acks = acks_new(options.boot);
     node->coordinator = coordinator_new(node->members.index, recovery_is_settled(consensus));
     node->gossip = gossip_new(node);
@@ -256,15 +269,36 @@ int node_meta_write(struct node *node)
 
 const struct targets *node_targets(struct node *node)
 {
-    targets_follow(&node->targets, &node->members, node->meta.partitions,
-                   node->config->replication_factor);
+    uint64_t fixed = node->members.settings.values[SETTING_REPLICATION_FACTOR];
+    uint32_t factor = fixed != 0 ? (uint32_t)fixed : node->config->replication_factor;
+    targets_follow(&node->targets, &node->members, node->meta.partitions, factor);
     return &node->targets;
+}
+
+const char *cluster_leave_reason(const struct node *node)
+{
+    const struct member *self = members_find(&node->members, members_number(node->meta.node_id));
+    bool is_told = node->peers != NULL && peers_was_removed(node->peers);
+    if (is_told || self == NULL || self->incarnation != node->meta.identity) {
+        return "this node was removed from its cluster (CLUSTER FORGET)";
+    }
+    return self->state == MEMBER_LEFT ? "this node has left its cluster (CLUSTER DRAIN)" : NULL;
+}
+
+void cluster_leave_check(struct node *node)
+{
+    const char *reason = node->is_stopping ? NULL : cluster_leave_reason(node);
+    if (UNLIKELY(reason != NULL)) {
+        log_event(node->log, LOG_WARN, "left", LOG_STR("meaning", reason));
+        node_stop(node);
+    }
 }
 
 void node_members_changed(struct node *node)
 {
     node->members_seen = node->members.epoch;
     cluster_say_hello(node);
+    cluster_leave_check(node);
     cluster_dial(node);
     coordinator_hurry(node->coordinator);
     log_event(node->log, LOG_INFO, "members_changed", LOG_U64("epoch", node->members.epoch),
@@ -313,6 +347,7 @@ int node_cluster_begin(struct node *node)
     struct member self;
     cluster_self(node, &self);
     members_found(&node->members, &self);
+    node->members.settings.values[SETTING_REPLICATION_FACTOR] = node->config->replication_factor;
     cluster_choose_sync(node);
     aof_set_sync(node->shard.aof,
                  node->config->appendfsync); /* the next sync covers all there is */

@@ -92,6 +92,9 @@ void member_on_peer_events(struct node *node)
             transfers_on_peer_event(node->transfers, &event);
         }
     }
+    if (UNLIKELY(node->consensus != NULL && peers_was_removed(node->peers))) {
+        cluster_leave_check(node);
+    }
     const char *complaint = peers_complaint(node->peers);
     if (complaint != NULL) {
         log_event(node->log, LOG_WARN, "peer_refused", LOG_STR("reason", complaint));

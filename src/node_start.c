@@ -236,20 +236,24 @@ static void make_run_id(struct node *node)
     node->run_id[sizeof(node->run_id) - 1] = '\0';
 }
 
-/* A lone node is a list of one. */
-static void load_members(struct node *node, const struct recovery_result *result)
+/* A lone node is a list of one.  Who has left a cluster has nothing to serve. */
+static int load_members(struct node *node, const struct recovery_result *result, char *error,
+                        size_t error_size)
 {
     struct member self;
     if (!node->meta.is_clustered) {
         cluster_self(node, &self);
         members_found(&node->members, &self);
-        return;
+        return 0;
     }
     node->members = result->members;
-    if (members_find(&node->members, members_number(node->meta.node_id)) == NULL) {
-        log_event(node->log, LOG_WARN, "no_member",
-                  LOG_STR("meaning", "this node was removed from the cluster"));
+    const char *reason = cluster_leave_reason(node);
+    if (reason == NULL) {
+        return 0;
     }
+    (void)snprintf(error, error_size, "%s: %s: to let it join again, start with an empty directory",
+                   node->config->data_dir, reason);
+    return -EINVAL;
 }
 
 int node_serve(struct node *node, char *error, size_t error_size)
@@ -269,7 +273,7 @@ int node_serve(struct node *node, char *error, size_t error_size)
         status = cluster_listen(node, error, error_size);
     }
     if (status == 0) {
-        load_members(node, &result);
+        status = load_members(node, &result, error, error_size);
     }
     bool is_member = status == 0 && node->meta.is_clustered;
     if (is_member) {

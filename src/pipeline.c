@@ -9,7 +9,7 @@
 #include "io/io.h"
 #include "node.h"
 
-/* SAVE, WAITAOF and WAIT: an answer that waits for the disk, or for other nodes' disks. */
+/* SAVE, WAITAOF, WAIT, CLUSTER DRAIN ...: an answer that waits for the disk, or for other nodes. */
 struct waiting_answer {
     struct waiting_answer *next;
     struct asker asker;
@@ -18,6 +18,8 @@ struct waiting_answer {
     uint64_t round;    /* WAIT_SNAPSHOT: number of the round waited for */
     uint64_t acks;     /* WAIT_REPLICAS: as acks_begin named it */
     uint32_t replicas; /* WAIT_REPLICAS: so many */
+    uint64_t index;    /* WAIT_CLUSTER: of the newest entry of the meta group, in this term */
+    uint64_t term;
     uint64_t until_ms; /* 0: no limit */
 };
 
@@ -488,13 +490,19 @@ static void wait_for(struct pipeline *pipeline, struct staged *staged,
         .replicas = ctx->wait_replicas,
         .until_ms = ctx->wait_until_ms,
     };
+    if (ctx->wait == COMMAND_WAIT_CLUSTER) {
+        const struct replica *meta = consensus_replica(pipeline->shard->consensus, GROUP_META);
+        waiting->index = meta->window_last;
+        waiting->term = meta->term;
+        waiting->until_ms = ctx->now_ms + pipeline->node->config->request_timeout;
+    }
     pipeline->waiting = waiting;
 }
 
 static void run_admin(struct pipeline *pipeline, struct staged *staged)
 {
     struct reply capture;
-    bool may_wait = (staged->command->flags & COMMAND_BLOCKING) != 0;
+    bool may_wait = command_may_wait(staged->command, staged->argv, staged->argc);
     if (may_wait) {
         capture_begin(pipeline, &capture);
     }
@@ -523,6 +531,21 @@ static void run_admin(struct pipeline *pipeline, struct staged *staged)
     }
 }
 
+/* In the same term what this node proposed is what was decided. */
+static void answer_proposed(struct pipeline *pipeline, const struct waiting_answer *waiting,
+                            bool in_time, struct reply *reply)
+{
+    const struct replica *meta = consensus_replica(pipeline->shard->consensus, GROUP_META);
+    if (in_time && meta->term == waiting->term) {
+        reply_ok(reply);
+    } else {
+        reply_error(reply, in_time ? "UNKNOWN another node leads the cluster now: see whether it "
+                                     "has happened"
+                                   : "UNKNOWN no majority has answered in time: it may still "
+                                     "happen");
+    }
+}
+
 static void answer_waiting(struct pipeline *pipeline, const struct waiting_answer *waiting,
                            bool in_time)
 {
@@ -535,6 +558,8 @@ static void answer_waiting(struct pipeline *pipeline, const struct waiting_answe
     } else if (waiting->wait == COMMAND_WAIT_REPLICAS) {
         reply_integer(reply, acks_count(pipeline->node, waiting->acks));
         acks_end(pipeline->node, waiting->acks);
+    } else if (waiting->wait == COMMAND_WAIT_CLUSTER) {
+        answer_proposed(pipeline, waiting, in_time, reply);
     } else if (snapshots_last_ok(&pipeline->node->snapshots)) {
         reply_ok(reply);
     } else {
@@ -560,6 +585,10 @@ static bool waiting_is_done(const struct pipeline *pipeline, const struct waitin
     if (waiting->wait == COMMAND_WAIT_REPLICAS) {
         return waiting->acks == 0 || /* too many wait: what is certain anyway */
                acks_count(pipeline->node, waiting->acks) >= waiting->replicas;
+    }
+    if (waiting->wait == COMMAND_WAIT_CLUSTER) {
+        const struct replica *meta = consensus_replica(pipeline->shard->consensus, GROUP_META);
+        return meta->applied >= waiting->index || meta->term != waiting->term;
     }
     return snapshots_round_done(&pipeline->node->snapshots, waiting->round);
 }

@@ -10,7 +10,6 @@
 /* Fixed for ever: every node of a cluster must compute the same. */
 static const uint64_t ZONE_SEED = UINT64_C(0x7a6f6e6573656564);
 
-/* All nodes count alike for now. */
 static struct ring_member ring_member_of(const struct member *member)
 {
     uint64_t zone = hash_key(slice_from(member->zone), ZONE_SEED);
@@ -19,7 +18,7 @@ static struct ring_member ring_member_of(const struct member *member)
         .zone = member->zone[0] == '\0' ? 0
                 : zone != 0             ? zone
                                         : 1,
-        .weight = 1,
+        .weight = member->weight,
     };
 }
 
@@ -32,18 +31,26 @@ void targets_follow(struct targets *targets, const struct members *members, uint
         return;
     }
     struct ring_member list[MEMBERS_MAX];
+    uint32_t places[MEMBERS_MAX]; /* in the list of members */
+    uint32_t count = 0;
     for (uint32_t i = 0; i < members->count; i++) {
-        list[i] = ring_member_of(&members->items[i]);
-        targets->virtual_nodes[i] = ring_size(&list[i], 1);
+        bool is_placed = members->items[i].state == MEMBER_ACTIVE;
+        list[count] = ring_member_of(&members->items[i]);
+        targets->virtual_nodes[i] = is_placed ? ring_size(&list[count], 1) : 0;
+        places[count] = i;
+        count += is_placed;
     }
+    ASSERT(count >= 1);
     struct placement_work *work = mem_alloc(sizeof(*work));
-    placement_compute(list, members->count, partitions, replication_factor, work,
-                      &targets->placement);
+    placement_compute(list, count, partitions, replication_factor, work, &targets->placement);
     mem_free(work);
     mem_free(targets->points);
-    targets->points_count = ring_size(list, members->count);
+    targets->points_count = ring_size(list, count);
     targets->points = mem_alloc(targets->points_count * sizeof(*targets->points));
-    ring_build(list, members->count, targets->points);
+    ring_build(list, count, targets->points);
+    for (uint32_t i = 0; i < targets->points_count; i++) {
+        targets->points[i].member = places[targets->points[i].member];
+    }
     targets->epoch = members->epoch;
     targets->replication_factor = replication_factor;
 }

@@ -1,7 +1,8 @@
 /*
  * targets.h — where the list of members puts partitions, computed once for each epoch.
  *
- * The placement (sharding/placement.h) follows from the list alone; this keeps it, and the ring's
+ * The placement (sharding/placement.h) follows from the list alone, of which it sees the members
+ * that are ACTIVE; this keeps it, and the ring's
  * points for whoever wants to look at them, until the list changes.
  *
  * Read next: sharding/placement.h; members.h, which makes configurations of it.

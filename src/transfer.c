@@ -24,6 +24,7 @@
 #include "base/endian.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "chaos/rate_limiter.h"
 #include "consensus.h"
 #include "group_aux.h"
 #include "io/io.h"
@@ -65,9 +66,10 @@ struct fetch {
 
 struct sending {
     uint64_t link; /* 0: free */
+    uint64_t to;   /* the node */
     uint32_t group;
     struct kv_view *view; /* NULL of the meta group */
-    uint64_t entries, digest;
+    uint64_t entries, digest, bytes;
     bool is_ended;        /* nothing more is sent; the other side closes the link */
     uint64_t deadline_ns; /* without any progress */
 };
@@ -88,7 +90,8 @@ struct transfers {
     uint64_t identity;
     struct fetch fetches[TRANSFERS_MAX];
     struct sending sendings[TRANSFERS_MAX];
-    struct wanted *wanted; /* owned: one place for each replica */
+    struct rate_limiter limiter; /* of what is sent */
+    struct wanted *wanted;       /* owned: one place for each replica */
     uint32_t wanted_count;
     struct transfer_stats stats;
 };
@@ -505,7 +508,8 @@ static void write_aux(const struct transfers *transfers, const struct replica *r
     }
 }
 
-static void sending_begin(struct transfers *transfers, uint64_t link, struct replica *replica)
+static void sending_begin(struct transfers *transfers, uint64_t link, uint64_t to_node,
+                          struct replica *replica)
 {
     struct buffer aux = { 0 };
     struct sending *sending = sending_of(transfers, /* a free one: */ 0);
@@ -526,6 +530,7 @@ static void sending_begin(struct transfers *transfers, uint64_t link, struct rep
     buffer_free(&aux);
     *sending = (struct sending){
         .link = link,
+        .to = to_node,
         .group = replica->group,
         .deadline_ns = stall_ns(transfers),
     };
@@ -557,7 +562,7 @@ static void on_ask(struct transfers *transfers, const struct peer_event *event)
                !has_view_left(transfers, replica->group)) {
         refuse(transfers, event->link, "too many transfers are under way");
     } else {
-        sending_begin(transfers, event->link, replica);
+        sending_begin(transfers, event->link, event->number, replica);
     }
 }
 
@@ -576,9 +581,9 @@ static void send_end(struct transfers *transfers, struct sending *sending)
 }
 
 /* Sends a block, or the end. */
-static void sending_step(struct transfers *transfers, struct sending *sending)
+static void sending_step(struct transfers *transfers, struct sending *sending, uint64_t now_ns)
 {
-    if (sending->is_ended ||
+    if (sending->is_ended || !rate_limiter_allows(&transfers->limiter, now_ns) ||
         peers_queued_bytes(transfers->peers, sending->link) > LINK_QUEUE_BYTES) {
         return;
     }
@@ -604,7 +609,9 @@ static void sending_step(struct transfers *transfers, struct sending *sending)
         sending->entries += entries;
         sending->digest = digest_add(sending->digest, crc32c(0, block.data, block.size));
         sending->deadline_ns = stall_ns(transfers);
+        sending->bytes += block.size;
         transfers->stats.bytes_out += block.size;
+        rate_limiter_take(&transfers->limiter, block.size);
     }
     buffer_free(&block);
     if (!has_more) {
@@ -680,7 +687,7 @@ void transfers_step(struct transfers *transfers)
             sending->is_ended = true;
             sending->deadline_ns = stall_ns(transfers);
         } else if (sending->link != 0) {
-            sending_step(transfers, sending);
+            sending_step(transfers, sending, now_ns);
         }
     }
     struct fetch *place = NULL;
@@ -691,12 +698,13 @@ void transfers_step(struct transfers *transfers)
 
 bool transfers_has_work(const struct transfers *transfers)
 {
+    bool is_limited = rate_limiter_deadline_ns(&transfers->limiter) != UINT64_MAX;
     for (uint32_t i = 0; i < TRANSFERS_MAX; i++) {
         const struct fetch *fetch = &transfers->fetches[i];
         const struct sending *sending = &transfers->sendings[i];
         bool may_write = fetch->state == FETCH_WRITING &&
                          snapshot_writer_state(fetch->writer) != SNAPSHOT_WAITING;
-        bool may_send = sending->link != 0 && !sending->is_ended &&
+        bool may_send = sending->link != 0 && !sending->is_ended && !is_limited &&
                         peers_queued_bytes(transfers->peers, sending->link) <= LINK_QUEUE_BYTES;
         bool may_begin = fetch->state == FETCH_FREE && transfers->wanted_count > 0;
         if (may_write || may_send || may_begin || fetch->state == FETCH_ENDING) {
@@ -709,6 +717,7 @@ bool transfers_has_work(const struct transfers *transfers)
 uint64_t transfers_deadline_ns(const struct transfers *transfers)
 {
     uint64_t deadline_ns = UINT64_MAX;
+    uint64_t next_ns = rate_limiter_deadline_ns(&transfers->limiter);
     for (uint32_t i = 0; i < TRANSFERS_MAX; i++) {
         const struct fetch *fetch = &transfers->fetches[i];
         const struct sending *sending = &transfers->sendings[i];
@@ -719,6 +728,9 @@ uint64_t transfers_deadline_ns(const struct transfers *transfers)
         if (sending->link != 0 && sending->deadline_ns < deadline_ns) {
             deadline_ns = sending->deadline_ns;
         }
+        if (sending->link != 0 && !sending->is_ended && next_ns < deadline_ns) {
+            deadline_ns = next_ns;
+        }
     }
     return deadline_ns;
 }
@@ -726,4 +738,20 @@ uint64_t transfers_deadline_ns(const struct transfers *transfers)
 struct transfer_stats transfers_stats(const struct transfers *transfers)
 {
     return transfers->stats;
+}
+
+void transfers_set_rate(struct transfers *transfers, uint64_t bytes_per_second)
+{
+    transfers->limiter = (struct rate_limiter){ .per_second = bytes_per_second };
+}
+
+uint64_t transfers_sent_bytes(const struct transfers *transfers, uint32_t group, uint64_t node)
+{
+    for (uint32_t i = 0; i < TRANSFERS_MAX; i++) {
+        const struct sending *sending = &transfers->sendings[i];
+        if (sending->link != 0 && sending->group == group && sending->to == node) {
+            return sending->bytes;
+        }
+    }
+    return 0;
 }

@@ -8,8 +8,9 @@
  * of it (synced), and only then tells raft (consensus_snapshot_done).  If raft adopts it, keyspace,
  * sessions and positions change hands at once; else it is thrown away.
  *
- * Bounded: TRANSFERS_MAX at a time in each direction; a sender stops filling when its link's queue
- * is long; a transfer that makes no progress for TRANSFER_STALL_MS is given up (raft asks again).
+ * Bounded: TRANSFERS_MAX at a time in each direction, and so many bytes a second (migrate-rate); a
+ * sender stops filling when its link's queue is long; a transfer that makes no progress for
+ * TRANSFER_STALL_MS is given up (raft asks again).
  *
  * Read next: consensus.h, storage/snapshot.h.
  */
@@ -57,3 +58,7 @@ void transfers_step(struct transfers *transfers);
 bool transfers_has_work(const struct transfers *transfers);
 uint64_t transfers_deadline_ns(const struct transfers *transfers);
 struct transfer_stats transfers_stats(const struct transfers *transfers);
+/* What this node sends, all transfers together; 0: as fast as it goes. */
+void transfers_set_rate(struct transfers *transfers, uint64_t bytes_per_second);
+/* Of a group's data, to a node that is getting it now. */
+uint64_t transfers_sent_bytes(const struct transfers *transfers, uint32_t group, uint64_t node);

@@ -77,12 +77,19 @@ enum {
     RING_POINTS_MAX = RAFT_PEERS_MAX * RING_WEIGHT_MAX * RING_POINTS_PER_WEIGHT,
     PLACEMENT_SLACK_PERCENT = 5, /* above its share of replicas: less would move more data */
 
+    /* Migration: what one leader has on its way at a time. */
+    MIGRATION_NODE_BYTES = 32 << 20, /* to one node: it receives TRANSFERS_MAX at a time, more would
+                                        only wait there and be lost with it */
+    MIGRATION_LEADER_BYTES = 128 << 20, /* in all: learners hold back what the log may forget */
+    MIGRATION_GROUP_BYTES = 128 << 10,  /* of any group, so that empty ones count as well */
+
     /* Links between nodes. */
     PEER_HELLO_BYTES_MAX = 4096, /* every text escaped, and room for members of later versions */
     PEER_FRAME_BYTES_MAX =
         ENTRY_BYTES_MAX + (1 << 20), /* a frame's body: the largest entry with its neighbours */
     PEER_JOIN_BYTES_MAX = 64 << 10,  /* a frame's body from a stranger: it asks, it has no data */
     PEER_MEMBERS_MAX = 64,           /* nodes of a cluster */
+    PEER_REMOVED_MAX = 16,           /* nodes that left, and are told so when they come back */
     PEER_LINKS_MAX = 512,            /* two in each direction to every member, and as many again */
     PEER_LINKS_INBOUND_MAX = 256,    /* of them accepted, so that dialing always finds room */
     PEER_DIALED_MAX = 128,           /* outgoing links at which only members are dialed any more */

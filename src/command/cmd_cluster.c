@@ -1,17 +1,15 @@
 /*
  * cmd_cluster.c — the cluster as this node sees it: NODES, LEADER, ROUTE, REPLICAS, SHARDS, RING;
- * FAILOVER and CLUSTER FORGET.
+ * and FAILOVER.
  *
- * All of it is read through host.h, where a lone node is a cluster of one.  The rest of CLUSTER
- * belongs to cluster-aware clients: cmd_slots.c.
+ * All of it is read through host.h, where a lone node is a cluster of one.  Who belongs to it is
+ * changed in cmd_membership.c; the rest of CLUSTER is for cluster-aware clients: cmd_slots.c.
  */
 #include "base/assert.h"
 #include "base/text.h"
 #include "command/admin.h"
 
 #include <stdio.h>
-
-enum { MEMBERS_SAFE = 3 }; /* with fewer members partitions have one voter */
 
 static struct host_member member_at(struct host *host, uint32_t at);
 static struct host_partition partition_at(struct host *host, uint32_t partition);
@@ -30,13 +28,15 @@ void nodes_command(struct command_ctx *ctx)
     reply_array(reply, count);
     for (uint32_t i = 0; i < count; i++) {
         struct host_member member = member_at(host, i);
-        reply_map(reply, 11);
+        reply_map(reply, 13);
         reply_field_text(reply, "id", member.id);
         reply_field_text(reply, "address", member.address);
         reply_field_integer(reply, "cluster_port", member.cluster_port);
         reply_field_text(reply, "role", member.role);
         reply_field_text(reply, "state", member.state);
+        reply_field_text(reply, "membership", member.membership);
         reply_field_text(reply, "zone", member.zone);
+        reply_field_integer(reply, "weight", member.weight);
         reply_field_integer(reply, "partitions_led", member.partitions_led);
         reply_field_integer(reply, "partitions_held", member.partitions_held);
         reply_field_text(reply, "version", member.version);
@@ -144,8 +144,7 @@ void ring_command(struct command_ctx *ctx)
 
 /* ── by hand ─────────────────────────────────────────────────────────────────────────────────── */
 
-/* Position of the member with this id, its own or that of cluster-aware clients; -1: none. */
-static int32_t member_find(struct host *host, struct slice id)
+int32_t admin_member_find(struct host *host, struct slice id)
 {
     for (uint32_t i = 0; i < host->member_count(host); i++) {
         struct host_member member = member_at(host, i);
@@ -158,9 +157,8 @@ static int32_t member_find(struct host *host, struct slice id)
     return -1;
 }
 
-/* Who leads a partition, for somebody who has asked the wrong node. */
-static void reply_led_elsewhere(struct reply *reply, struct host *host, uint32_t partition,
-                                const char *what)
+void admin_reply_led_elsewhere(struct reply *reply, struct host *host, uint32_t partition,
+                               const char *what)
 {
     struct host_partition found = partition_at(host, partition);
     if (found.leader < 0) {
@@ -202,7 +200,7 @@ void failover_command(struct command_ctx *ctx)
         if (partition == HOST_ALL) {
             reply_error(reply, "ERR this node leads nothing");
         } else {
-            reply_led_elsewhere(reply, host, partition, what);
+            admin_reply_led_elsewhere(reply, host, partition, what);
         }
         break;
     case HOST_FAILOVER_NO_TARGET:
@@ -215,49 +213,12 @@ void failover_command(struct command_ctx *ctx)
     }
 }
 
-/* CLUSTER FORGET node: removes a node that is gone for good.  Everything else of CLUSTER is for
- * cluster-aware clients. */
-void cluster_forget_command(struct command_ctx *ctx)
-{
-    struct host *host = ctx->host;
-    struct reply *reply = ctx->reply;
-    if (host->member_count(host) < 2) {
-        cluster_by_itself_command(ctx);
-        return;
-    }
-    int32_t at = member_find(host, ctx->argv[2]);
-    if (at < 0) {
-        reply_errorf(reply, "ERR Unknown node %.*s", ADMIN_QUOTED(ctx->argv[2]));
-        return;
-    }
-    if (member_at(host, (uint32_t)at).is_self) {
-        reply_error(reply, "ERR I tried hard but I can't forget myself...");
-        return;
-    }
-    if (host->member_count(host) == MEMBERS_SAFE) {
-        reply_error(reply, "ERR with two nodes left, one of them alone would acknowledge writes: "
-                           "let the new node join first");
-        return;
-    }
-    switch (host->forget(host, (uint32_t)at)) {
-    case HOST_FORGET_OK:
-        reply_ok(reply);
-        break;
-    case HOST_FORGET_NOT_LEADER:
-        reply_led_elsewhere(reply, host, HOST_META, "the cluster");
-        break;
-    case HOST_FORGET_BUSY:
-        reply_error(reply, "TRYAGAIN the cluster is busy");
-        break;
-    }
-}
-
 /* What FAILOVER names; false when it is nothing, and an error has been written. */
 static bool failover_target(struct command_ctx *ctx, uint32_t *out_partition, int32_t *out_member)
 {
     struct host *host = ctx->host;
     int64_t number = 0;
-    int32_t at = member_find(host, ctx->argv[1]);
+    int32_t at = admin_member_find(host, ctx->argv[1]);
     if (admin_word(ctx, 1, "meta")) {
         *out_partition = HOST_META;
     } else if (at >= 0) {

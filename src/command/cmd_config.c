@@ -2,7 +2,8 @@
  * cmd_config.c — CONFIG: options by name, in Redis's manner.
  *
  * The options themselves belong to the root (host->config_*): here patterns are matched, names
- * looked up and the errors said that do not depend on what an option means.
+ * looked up and the errors said that do not depend on what an option means.  CONFIG GET CLUSTER and
+ * CONFIG SET CLUSTER are about what all nodes agree on: cmd_membership.c.
  */
 #include "base/text.h"
 #include "command/admin.h"
@@ -14,11 +15,15 @@ static bool is_pattern(struct slice text);
 static uint32_t config_find(struct host *host, struct slice name);
 static bool config_set_check(struct command_ctx *ctx);
 
-/* CONFIG GET pattern [pattern ...] */
+/* CONFIG GET [CLUSTER] pattern [pattern ...] */
 void config_get_command(struct command_ctx *ctx)
 {
     struct host *host = ctx->host;
     if (!admin_args_bounded(ctx)) {
+        return;
+    }
+    if (ctx->argc > 3 && admin_word(ctx, 2, "cluster")) {
+        admin_settings_get(ctx);
         return;
     }
     uint32_t matches = 0;
@@ -41,9 +46,13 @@ void config_get_command(struct command_ctx *ctx)
     buffer_free(&value);
 }
 
-/* CONFIG SET name value [name value ...]: all or nothing. */
+/* CONFIG SET [CLUSTER] name value [name value ...]: all or nothing. */
 void config_set_command(struct command_ctx *ctx)
 {
+    if (ctx->argc % 2 != 0 && admin_word(ctx, 2, "cluster")) {
+        admin_settings_set(ctx);
+        return;
+    }
     if (!config_set_check(ctx)) {
         return;
     }

@@ -48,6 +48,8 @@ enum command_flag {
     COMMAND_KEYSPACE =
         1 << 15, /* looks at all partitions (KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSHALL) */
     COMMAND_BY_KEY = 1 << 16, /* answers an array with an element for each key (MGET) */
+    COMMAND_PROPOSES =
+        1 << 17, /* a subcommand that may change the cluster (COMMAND_WAIT_CLUSTER) */
 };
 
 /* What happens when the keys of a command lie in different partitions. */
@@ -104,6 +106,8 @@ const struct command *command_at(uint32_t id);
  */
 const struct subcommand *command_subcommand_at(const struct command *parent, uint32_t at);
 const struct subcommand *command_subcommand_lookup(const struct command *parent, struct slice name);
+/* True for those that may leave their answer to the root (command_wait). */
+bool command_may_wait(const struct command *command, const struct slice *argv, uint32_t argc);
 /* The command's name, or its subcommand's when it is a container: "client|list". */
 const char *command_full_name(const struct command *command, uint32_t argc,
                               const struct slice *argv);
@@ -162,6 +166,8 @@ struct command_ctx {
         COMMAND_WAIT_SNAPSHOT, /* SAVE: answered when the running snapshot has ended */
         COMMAND_WAIT_SYNC, /* WAITAOF: answered when everything logged so far is on the platter, or
                               at wait_until_ms */
+        COMMAND_WAIT_CLUSTER, /* CLUSTER DRAIN ...: answered when what the cluster's leader has just
+                                 proposed is decided */
         COMMAND_WAIT_REPLICAS, /* WAIT: answered when wait_replicas of them have what was written so
                                   far, or at wait_until_ms */
     } wait;

@@ -111,8 +111,10 @@ struct host_member {
     uint64_t number;          /* of the id; never 0 */
     uint32_t port, slot_port; /* slot_port 0: not for cluster-aware clients */
     char zone[HOST_ID_MAX];
-    const char *role;  /* "leader" or "follower" of the cluster (the meta group) */
-    const char *state; /* "ALIVE", "SUSPECT", "DEAD", "LEFT" */
+    const char *role;       /* "leader" or "follower" of the cluster (the meta group) */
+    const char *state;      /* "ALIVE", "SUSPECT", "DEAD", "LEFT" */
+    const char *membership; /* "ACTIVE", "DRAINING", "LEFT", "DOWN" */
+    uint32_t weight;
     const char *version;
     uint32_t cluster_port;
     uint32_t partitions_led, partitions_held, virtual_nodes;
@@ -147,11 +149,27 @@ enum host_failover {
     HOST_FAILOVER_NO_TARGET,  /* nobody (or not that one) can take over right now */
     HOST_FAILOVER_LONE,       /* there is nobody else */
 };
-/* What became of CLUSTER FORGET. */
-enum host_forget {
-    HOST_FORGET_OK,         /* will be done in a moment */
-    HOST_FORGET_NOT_LEADER, /* another node leads the cluster, or none right now */
-    HOST_FORGET_BUSY,       /* try again */
+/* What became of a change of the members or of the cluster's settings. */
+enum host_change {
+    HOST_CHANGE_OK,         /* will be done in a moment */
+    HOST_CHANGE_NOT_LEADER, /* another node leads the cluster, or none right now */
+    HOST_CHANGE_BUSY,       /* try again */
+    HOST_CHANGE_REFUSED,    /* `error` holds the reply's text */
+};
+
+enum { HOST_MOVERS_MAX = 16 }; /* nodes that go or come in one move */
+/* A partition, or the meta group (HOST_META), that is not where it should be. */
+struct host_move {
+    uint32_t partition;
+    uint32_t from_count, to_count;
+    uint32_t from[HOST_MOVERS_MAX], to[HOST_MOVERS_MAX]; /* members by position */
+    const char *phase;                                   /* "copying" ...; "" when not known */
+    uint64_t bytes, bytes_left;
+};
+/* All of them. */
+struct host_moves {
+    uint32_t running, waiting;
+    uint64_t bytes_left, bytes_per_second;
 };
 
 enum host_shutdown {
@@ -213,8 +231,26 @@ struct host {
     /* Hands leadership of a partition (or HOST_META, HOST_ALL) to a member; -1: to whoever is best
      * placed. */
     enum host_failover (*failover)(struct host *host, uint32_t partition, int32_t member);
-    /* Removes a member, other than this node, from the cluster. */
-    enum host_forget (*forget)(struct host *host, uint32_t member);
+    /* Removes a member that is dead, other than this node, from the cluster at once. */
+    enum host_change (*forget)(struct host *host, uint32_t member, struct buffer *error);
+    /* Lets a member leave when what it holds has moved away; or not, after all. */
+    enum host_change (*drain)(struct host *host, uint32_t member, bool is_cancelled,
+                              struct buffer *error);
+    /* A lone, empty node begins anew as one that joins the cluster of this member ("host:port").
+     */
+    enum host_change (*meet)(struct host *host, const char *seed, struct buffer *error);
+    /* Partitions on their way, one after the other (*at is 0 to begin), and all together. */
+    bool (*move_next)(struct host *host, uint32_t *at, struct host_move *out);
+    void (*moves)(struct host *host, struct host_moves *out);
+    /* Leaders and moves go at once, whatever an operator has asked for before.  How many leaders
+     * are not where they should be, as far as this node knows. */
+    uint32_t (*rebalance)(struct host *host);
+    /* What all nodes agree on, by position: NULL name at the end. */
+    const char *(*setting_name)(struct host *host, uint32_t at);
+    uint64_t (*setting_get)(struct host *host, uint32_t at);
+    /* name, value, name, value ...: all or nothing of it makes sense. */
+    enum host_change (*settings_set)(struct host *host, const struct slice *pairs, uint32_t count,
+                                     struct buffer *error);
     /* Points in order of position.  A lone node may answer 0. */
     uint32_t (*ring_count)(struct host *host);
     void (*ring_point)(struct host *host, uint32_t at, struct host_ring_point *out);

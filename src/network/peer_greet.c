@@ -11,6 +11,9 @@
 
 #include "base/assert.h"
 
+/* To a node that this refuses, the word of a member that it is none any more. */
+#define REMOVED "REMOVED"
+
 /* ── accepting ───────────────────────────────────────────────────────────────────────────────── */
 
 static bool is_stranger(const struct peer_link *link)
@@ -101,6 +104,17 @@ static uint32_t joins_count(const struct peers *peers)
     return count;
 }
 
+static bool is_removed(const struct peers *peers, const struct peer_hello *hello)
+{
+    for (uint32_t i = 0; i < peers->removed_count; i++) {
+        if (peers->removed[i].number == hello->number &&
+            peers->removed[i].incarnation == hello->incarnation) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Whether the one at the other end belongs to our cluster.  NULL: yes.  Else the code of a refusal
  * and its text. */
 static const char *stranger_check(const struct peers *peers, const struct peer_hello *hello,
@@ -122,6 +136,10 @@ static const char *stranger_check(const struct peers *peers, const struct peer_h
     }
     if (member != NULL && member->at.incarnation == hello->incarnation) {
         return NULL;
+    }
+    if (is_removed(peers, hello)) {
+        *out_text = "that node was removed from this cluster";
+        return REMOVED;
     }
     if (peers_knows_later(peers, hello)) {
         return NULL;
@@ -205,7 +223,10 @@ static void answer_take(struct peer_link *link, enum peer_hello_result result,
     } else if (is_good) {
         is_good = stranger_check(link->peers, hello, &text) == NULL;
     }
-    link->peers->stats.refusals += result == PEER_HELLO_REFUSAL;
+    if (result == PEER_HELLO_REFUSAL) {
+        link->peers->stats.refusals += 1;
+        link->peers->was_removed |= strncmp(error, REMOVED ": ", sizeof(REMOVED ": ") - 1) == 0;
+    }
     if (!is_good) {
         peers_complain(link, text);
         link_down(link, text);

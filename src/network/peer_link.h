@@ -101,6 +101,9 @@ struct peers {
 
     struct peers_member members[PEER_MEMBERS_MAX];
     uint32_t members_count;
+    struct peer_removed removed[PEER_REMOVED_MAX];
+    uint32_t removed_count;
+    bool was_removed; /* a member says that we were */
 
     struct peer_link *current; /* has received `fresh`, not yet parsed */
     struct slice fresh;

@@ -253,6 +253,18 @@ bool peers_address(const struct peers *peers, uint64_t number, struct peer_membe
     return member != NULL;
 }
 
+void peers_set_removed(struct peers *peers, const struct peer_removed *removed, uint32_t count)
+{
+    ASSERT(count <= PEER_REMOVED_MAX);
+    memcpy(peers->removed, removed, count * sizeof(*removed));
+    peers->removed_count = count;
+}
+
+bool peers_was_removed(const struct peers *peers)
+{
+    return peers->was_removed;
+}
+
 const struct peers_member *peers_member_find(const struct peers *peers, uint64_t number)
 {
     for (uint32_t i = 0; i < peers->members_count; i++) {

@@ -68,6 +68,10 @@ struct peer_member {
     uint16_t port; /* its cluster port */
 };
 
+struct peer_removed {
+    uint64_t number, incarnation;
+};
+
 /* ── life ────────────────────────────────────────────────────────────────────────────────────── */
 
 struct peers *peers_new(struct io *io, const struct peers_options *options);
@@ -90,6 +94,12 @@ void peers_set_members(struct peers *peers, const struct peer_member *members, u
 
 /* Where the member is dialed; false when it is none. */
 MUST_USE bool peers_address(const struct peers *peers, uint64_t number, struct peer_member *out);
+
+/* Data directories whose nodes belong here no more (copied; at most PEER_REMOVED_MAX): they are
+ * told so. */
+void peers_set_removed(struct peers *peers, const struct peer_removed *removed, uint32_t count);
+/* True when a member has said so of us. */
+bool peers_was_removed(const struct peers *peers);
 
 /* ── the loop ────────────────────────────────────────────────────────────────────────────────── */
 

@@ -40,10 +40,11 @@ static const struct hello_member hello_numbers[] = {
     { "epoch", offsetof(struct peer_hello, epoch), sizeof(uint64_t) }, /* may be missing */
 };
 
-static const struct hello_member hello_ports[] = {
+static const struct hello_member hello_shorts[] = {
     { "cluster_port", offsetof(struct peer_hello, cluster_port), sizeof(uint16_t) },
     { "port", offsetof(struct peer_hello, port), sizeof(uint16_t) },
     { "slot_port", offsetof(struct peer_hello, slot_port), sizeof(uint16_t) },
+    { "weight", offsetof(struct peer_hello, weight), sizeof(uint16_t) },
 };
 
 enum {
@@ -107,9 +108,9 @@ size_t peer_hello_encode(const struct peer_hello *hello, char *out)
         member_set(object, hello_numbers[i].name,
                    number_to_json(load_u64(base + hello_numbers[i].offset)));
     }
-    for (size_t i = 0; i < ARRAY_COUNT(hello_ports); i++) {
-        member_set(object, hello_ports[i].name,
-                   json_integer(load_u16(base + hello_ports[i].offset)));
+    for (size_t i = 0; i < ARRAY_COUNT(hello_shorts); i++) {
+        member_set(object, hello_shorts[i].name,
+                   json_integer(load_u16(base + hello_shorts[i].offset)));
     }
     member_set(object, "features", json_array());
     size_t size = line_write(object, out, PEER_HELLO_BYTES_MAX - CRC_MEMBER_BYTES - 1) - 1;
@@ -236,18 +237,18 @@ static bool number_decode(const json_t *root, const struct hello_member *member,
            fail(complaint, "\"%s\" must be an unsigned integer or its digits", member->name);
 }
 
-static bool port_decode(const json_t *root, const struct hello_member *member,
-                        struct peer_hello *hello, const struct complaint *complaint)
+static bool short_decode(const json_t *root, const struct hello_member *member,
+                         struct peer_hello *hello, const struct complaint *complaint)
 {
     const json_t *value = json_object_get(root, member->name);
     if (value == NULL) {
         return true;
     }
-    json_int_t port = json_is_integer(value) ? json_integer_value(value) : -1;
-    if (port < 0 || port > UINT16_MAX) {
-        return fail(complaint, "\"%s\" must be a port", member->name);
+    json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (number < 0 || number > UINT16_MAX) {
+        return fail(complaint, "\"%s\" must be 0 to 65535", member->name);
     }
-    store_u16((char *)hello + member->offset, (uint16_t)port);
+    store_u16((char *)hello + member->offset, (uint16_t)number);
     return true;
 }
 
@@ -280,8 +281,8 @@ static bool members_decode(const json_t *root, struct peer_hello *hello,
     for (size_t i = 0; is_good && i < ARRAY_COUNT(hello_numbers); i++) {
         is_good = number_decode(root, &hello_numbers[i], hello, complaint);
     }
-    for (size_t i = 0; is_good && i < ARRAY_COUNT(hello_ports); i++) {
-        is_good = port_decode(root, &hello_ports[i], hello, complaint);
+    for (size_t i = 0; is_good && i < ARRAY_COUNT(hello_shorts); i++) {
+        is_good = short_decode(root, &hello_shorts[i], hello, complaint);
     }
     if (is_good && !is_cluster_id(hello->cluster)) {
         return fail(complaint, "\"cluster\" must be 32 hex digits or empty");

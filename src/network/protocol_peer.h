@@ -62,6 +62,7 @@ struct peer_hello {
     uint16_t cluster_port; /* by nodes */
     uint16_t port;         /* by clients */
     uint16_t slot_port;    /* by cluster-aware clients; 0: not at all */
+    uint16_t weight;       /* how much it takes, beside others; 0: not said */
     char version[32];      /* of the program: for people */
     char zone[64];         /* "": none */
 };

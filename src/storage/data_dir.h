@@ -20,7 +20,8 @@ struct io;
 
 enum {
     DATA_DIR_ID_MAX = 64,
-    DATA_DIR_FORMAT = 2, /* 1 knew no cluster; read as not clustered */
+    DATA_DIR_FORMAT = 3, /* 1 knew no cluster; read as not clustered.  2: an older list of members,
+                            which members.h reads */
     DATA_DIR_BOOT_MAX = 40,
     DATA_DIR_MEMBERS_BYTES_MAX = 4096,
 };

@@ -242,6 +242,19 @@ bool sim_members_change(struct sim *sim, enum fault fault)
 
 /* ── going on ────────────────────────────────────────────────────────────────────────────────── */
 
+/* The command refuses to forget a node that lives; but who is taken for dead may live. */
+static void forget_at(struct node *node, uint32_t at)
+{
+    struct buffer error = { 0 };
+    struct buffer body = { 0 };
+    if (node->host.forget(&node->host, at, &error) == HOST_CHANGE_REFUSED) {
+        members_change_encode(MEMBER_REMOVE, &node->members.items[at], &body);
+        (void)shard_propose_entry(&node->shard, GROUP_META, ENTRY_META, buffer_slice(&body));
+    }
+    buffer_free(&body);
+    buffer_free(&error);
+}
+
 /* CLUSTER FORGET, as the command does it.  A node does not forget itself: first another one has to
  * lead. */
 static void ask_to_forget(struct sim_machine *coordinator, const struct sim_machine *machine)
@@ -255,7 +268,7 @@ static void ask_to_forget(struct sim_machine *coordinator, const struct sim_mach
         if (node->members.items[i].number == number_of(machine)) {
             sim_say(coordinator->sim, "%s: CLUSTER FORGET %s", sim_node_name(coordinator->machine),
                     node->members.items[i].id);
-            (void)node->host.forget(&node->host, i);
+            forget_at(node, i);
             return;
         }
     }

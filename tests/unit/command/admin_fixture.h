@@ -74,7 +74,7 @@ static inline const char *run(struct fixture *fixture, const char *line)
     fixture->wait = ctx.wait;
     fixture->wait_until_ms = ctx.wait_until_ms;
     /* The pipeline gives a place to wait only to commands that say so. */
-    CHECK(ctx.wait == COMMAND_WAIT_NONE || (ctx.command->flags & COMMAND_BLOCKING) != 0);
+    CHECK(ctx.wait == COMMAND_WAIT_NONE || command_may_wait(ctx.command, ctx.argv, ctx.argc));
     if (ctx.wait == COMMAND_WAIT_SNAPSHOT) {
         admin_reply_snapshot(&reply, true);
     } else if (ctx.wait == COMMAND_WAIT_SYNC) {

@@ -352,20 +352,88 @@ TEST(moving_leadership_and_forgetting_nodes)
     f.fake.partition.leader = -1;
     ANSWERS("FAILOVER META", "-ERR the cluster has no leader right now\r\n");
 
-    f.fake.member_count = 3;
-    f.fake.members[2] = f.fake.members[1];
-    ANSWERS("CLUSTER FORGET 7", "-ERR with two nodes left, one of them alone would acknowledge "
-                                "writes: let the new node join first\r\n");
     f.fake.member_count = 2;
     ANSWERS("CLUSTER FORGET 7", "+OK\r\n");
     CHECK_EQ(f.fake.forgotten, 1);
     ANSWERS("CLUSTER FORGET node1", "-ERR I tried hard but I can't forget myself...\r\n");
     ANSWERS("CLUSTER FORGET node9", "-ERR Unknown node node9\r\n");
-    f.fake.forget_result = HOST_FORGET_NOT_LEADER;
+    ANSWERS("CLUSTER DRAIN 7", "+OK\r\n");
+    CHECK_EQ(f.fake.drained, 1);
+    CHECK(!f.fake.drain_cancelled);
+    ANSWERS("CLUSTER DRAIN node1 cancel", "+OK\r\n");
+    CHECK_EQ(f.fake.drained, 0);
+    CHECK(f.fake.drain_cancelled);
+    ANSWERS("CLUSTER DRAIN node1 now", "-ERR syntax error\r\n");
+    ANSWERS("CLUSTER DRAIN node9", "-ERR Unknown node node9\r\n");
+    f.fake.change_result = HOST_CHANGE_NOT_LEADER;
     f.fake.partition.leader = 1;
     ANSWERS("CLUSTER FORGET 7", "-ERR the cluster is led by 7 (127.0.0.1:7001): ask there\r\n");
+    f.fake.change_result = HOST_CHANGE_REFUSED;
+    f.fake.change_error = "ERR never";
+    ANSWERS("CLUSTER DRAIN 7", "-ERR never\r\n");
     f.fake.partition.replicas[0].is_unknown = true;
     CONTAINS("REPLICAS k", "\r\n$13\r\napplied_index\r\n$-1\r\n");
+    end(&f);
+}
+
+TEST(settings_of_the_cluster)
+{
+    struct fixture f;
+    begin(&f);
+    f.fake.settings[0] = 3;
+    f.fake.settings[1] = 600;
+    ANSWERS("CONFIG GET CLUSTER *",
+            "*4\r\n$6\r\napples\r\n$1\r\n3\r\n$5\r\npears\r\n$3\r\n600\r\n");
+    ANSWERS("CONFIG GET CLUSTER plums PEA*", "*2\r\n$5\r\npears\r\n$3\r\n600\r\n");
+    ANSWERS("CONFIG SET CLUSTER apples 12 pears 345", "+OK\r\n");
+    CHECK_EQ(f.fake.settings[0], 4);
+    CHECK_EQ(f.fake.settings[1], 3);
+    f.fake.change_result = HOST_CHANGE_BUSY;
+    ANSWERS("CONFIG SET CLUSTER apples 1", "-TRYAGAIN the cluster is busy\r\n");
+    end(&f);
+}
+
+TEST(meeting_a_cluster)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("CLUSTER MEET 10.0.0.1 7001", "+OK\r\n");
+    CHECK(strcmp(f.fake.met, "10.0.0.1:8001") == 0);
+    ANSWERS("CLUSTER MEET fd00::1 7001 9000", "+OK\r\n");
+    CHECK(strcmp(f.fake.met, "[fd00::1]:9000") == 0);
+    ANSWERS("CLUSTER MEET a b", "-ERR value is not an integer or out of range\r\n");
+    ANSWERS("CLUSTER MEET a 65000", "-ERR Invalid node address specified: a\r\n");
+    ANSWERS("CLUSTER MEET a 1 2 3", "-ERR syntax error\r\n");
+    f.fake.change_result = HOST_CHANGE_REFUSED;
+    f.fake.change_error = "ERR never";
+    ANSWERS("CLUSTER MEET 10.0.0.1 7001", "-ERR never\r\n");
+    f.fake.member_count = 2;
+    CONTAINS("CLUSTER MEET 10.0.0.1 7001", "-ERR this node is a member of a cluster already");
+    end(&f);
+}
+
+TEST(partitions_on_their_way)
+{
+    struct fixture f;
+    begin(&f);
+    ANSWERS("MIGRATE STATUS", "*12\r\n$7\r\nrunning\r\n:0\r\n$7\r\nwaiting\r\n:0\r\n$10\r\n"
+                              "bytes_left\r\n:0\r\n$16\r\nbytes_per_second\r\n:0\r\n$12\r\n"
+                              "seconds_left\r\n:0\r\n$5\r\nmoves\r\n*0\r\n");
+    f.fake.moves = (struct host_moves){ .running = 1, .waiting = 1, .bytes_left = 1000 };
+    f.fake.move = (struct host_move){
+        .partition = 4, .to_count = 1, .phase = "copying", .bytes = 1000, .bytes_left = 250
+    };
+    f.fake.move_count = 2;
+    CONTAINS("MIGRATE STATUS", "$12\r\nseconds_left\r\n$-1\r\n");
+    f.fake.moves.bytes_per_second = 100;
+    CONTAINS("MIGRATE STATUS", "$12\r\nseconds_left\r\n:10\r\n");
+    CONTAINS("MIGRATE STATUS",
+             "$1\r\n5\r\n*12\r\n$4\r\nfrom\r\n*0\r\n$2\r\nto\r\n*1\r\n$5\r\nnode1\r\n$5\r\n"
+             "phase\r\n$7\r\ncopying\r\n$5\r\nbytes\r\n:1000\r\n$10\r\nbytes_done\r\n:750\r\n"
+             "$7\r\npercent\r\n:75\r\n");
+    ANSWERS("MIGRATE host 6379 key 0 100",
+            "-ERR MIGRATE STATUS is all there is: partitions move by themselves\r\n");
+    ANSWERS("REBALANCE", "*4\r\n$7\r\nleaders\r\n:7\r\n$5\r\nmoves\r\n:2\r\n");
     end(&f);
 }
 

@@ -46,8 +46,15 @@ struct fake_host {
         char value[64];
     } options[FAKE_OPTIONS_MAX];
     enum host_failover failover_result;
-    enum host_forget forget_result;
-    uint32_t failover_partition, forgotten;
+    enum host_change change_result;
+    const char *change_error;
+    uint64_t settings[2];
+    struct host_move move; /* the first; the others differ in their partition */
+    uint32_t move_count;
+    char met[96]; /* the seed */
+    struct host_moves moves;
+    uint32_t failover_partition, forgotten, drained;
+    bool drain_cancelled;
     int32_t failover_member;
     bool can_rewrite;
     int snapshot_result, shutdown_result;
@@ -219,10 +226,70 @@ static enum host_failover fake_failover(struct host *host, uint32_t partition, i
     return fake_of(host)->failover_result;
 }
 
-static enum host_forget fake_forget(struct host *host, uint32_t member)
+static enum host_change fake_change(struct host *host, struct buffer *error)
+{
+    if (fake_of(host)->change_result == HOST_CHANGE_REFUSED) {
+        buffer_append_text(error, fake_of(host)->change_error);
+    }
+    return fake_of(host)->change_result;
+}
+
+static enum host_change fake_forget(struct host *host, uint32_t member, struct buffer *error)
 {
     fake_of(host)->forgotten = member;
-    return fake_of(host)->forget_result;
+    return fake_change(host, error);
+}
+
+static enum host_change fake_drain(struct host *host, uint32_t member, bool is_cancelled,
+                                   struct buffer *error)
+{
+    fake_of(host)->drained = member;
+    fake_of(host)->drain_cancelled = is_cancelled;
+    return fake_change(host, error);
+}
+
+static enum host_change fake_meet(struct host *host, const char *seed, struct buffer *error)
+{
+    (void)snprintf(fake_of(host)->met, sizeof(fake_of(host)->met), "%s", seed);
+    return fake_change(host, error);
+}
+
+static bool fake_move_next(struct host *host, uint32_t *at, struct host_move *out)
+{
+    *out = fake_of(host)->move;
+    out->partition += *at;
+    return (*at)++ < fake_of(host)->move_count;
+}
+
+static void fake_moves(struct host *host, struct host_moves *out)
+{
+    *out = fake_of(host)->moves;
+}
+
+static uint32_t fake_rebalance(struct host *host)
+{
+    (void)host;
+    return 7;
+}
+
+static const char *fake_setting_name(struct host *host, uint32_t at)
+{
+    (void)host;
+    static const char *const names[] = { "apples", "pears", NULL };
+    return names[at];
+}
+
+static uint64_t fake_setting_get(struct host *host, uint32_t at)
+{
+    return fake_of(host)->settings[at];
+}
+
+static enum host_change fake_settings_set(struct host *host, const struct slice *pairs,
+                                          uint32_t count, struct buffer *error)
+{
+    fake_of(host)->settings[0] = count;
+    fake_of(host)->settings[1] = pairs[count - 1].size;
+    return fake_change(host, error);
 }
 
 static uint32_t fake_ring_count(struct host *host)
@@ -271,6 +338,14 @@ static inline void fake_host_functions(struct host *host)
     host->partition = fake_partition;
     host->failover = fake_failover;
     host->forget = fake_forget;
+    host->drain = fake_drain;
+    host->meet = fake_meet;
+    host->move_next = fake_move_next;
+    host->moves = fake_moves;
+    host->rebalance = fake_rebalance;
+    host->setting_name = fake_setting_name;
+    host->setting_get = fake_setting_get;
+    host->settings_set = fake_settings_set;
     host->ring_count = fake_ring_count;
     host->ring_point = fake_ring_point;
 }

@@ -208,7 +208,7 @@ TEST(corruption_never_gets_through)
 {
     struct sim_options options = sim_options_calm();
     options.corrupt_ppm = 20000;
-    struct world *world = world_new_of(2, 11, &options);
+    struct world *world = world_new_of(2, 12, &options);
     for (uint32_t i = 0; i < 2; i++) {
         host_boot(&world->hosts[i]);
         world->hosts[i].send_every_ns = 5 * MS;
@@ -375,6 +375,30 @@ TEST(wiped_member_of_a_later_list_is_linked)
     host_boot(other);
     world_run(world, 5 * SECOND);
     CHECK(all_linked(world));
+    world_free(world);
+}
+
+TEST(removed_member_is_told)
+{
+    struct world *world = world_new(3, 22);
+    struct host *host = &world->hosts[0];
+    world_run(world, 1 * SECOND);
+    struct peer_member gone = world->members[2];
+    struct peer_removed removed[] = { { 999, 1 }, { gone.number, gone.incarnation } };
+    world->members[2].number = 999;
+    removed[1].incarnation++; /* another data directory of that node */
+    peers_set_removed(host->peers, removed, 2);
+    peers_set_members(host->peers, world->members, 2);
+    world_run(world, 5 * SECOND);
+    CHECK(!peers_was_removed(world->hosts[2].peers));
+    removed[1].incarnation--;
+    peers_set_removed(host->peers, removed, 2);
+    world_run(world, 5 * SECOND);
+    CHECK(peers_was_removed(world->hosts[2].peers));
+    CHECK(!peers_was_removed(world->hosts[1].peers));
+    CHECK(!peers_was_removed(host->peers));
+    CHECK(strcmp(peers_trouble(world->hosts[2].peers, 100, PEER_RAFT),
+                 "REMOVED: that node was removed from this cluster") == 0);
     world_free(world);
 }
 

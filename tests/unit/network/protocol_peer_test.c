@@ -25,6 +25,7 @@ static struct peer_hello hello_example(void)
                                 .cluster_port = 17001,
                                 .port = 7001,
                                 .slot_port = 9001,
+                                .weight = 2,
                                 .version = "0.2",
                                 .zone = "west" };
 }
@@ -36,7 +37,8 @@ static bool hello_equal(const struct peer_hello *a, const struct peer_hello *b)
            strcmp(a->cluster, b->cluster) == 0 && a->channel == b->channel &&
            strcmp(a->host, b->host) == 0 && a->cluster_port == b->cluster_port &&
            a->port == b->port && a->slot_port == b->slot_port && a->epoch == b->epoch &&
-           strcmp(a->version, b->version) == 0 && strcmp(a->zone, b->zone) == 0;
+           a->weight == b->weight && strcmp(a->version, b->version) == 0 &&
+           strcmp(a->zone, b->zone) == 0;
 }
 
 static enum peer_hello_result decode(struct slice line, struct peer_hello *out)
@@ -72,7 +74,8 @@ TEST(hello_line_is_as_documented)
         "{\"type\":\"HELLO\",\"protocol\":1,\"channel\":\"client\",\"node\":\"n1\","
         "\"cluster\":\"00112233445566778899aabbccddeeff\",\"host\":\"10.0.0.1\",\"version\":"
         "\"0.2\",\"zone\":\"west\",\"number\":\"18364758544493064720\",\"incarnation\":77,"
-        "\"boot\":3,\"epoch\":9,\"cluster_port\":17001,\"port\":7001,\"slot_port\":9001,"
+        "\"boot\":3,\"epoch\":9,\"cluster_port\":17001,\"port\":7001,\"slot_port\":9001,\"weight\":"
+        "2,"
         "\"features\":[]";
     CHECK(size > sizeof(expected));
     CHECK(memcmp(line, expected, sizeof(expected) - 1) == 0);
@@ -89,7 +92,7 @@ TEST(hello_fields_at_their_bounds)
     memset(hello.version, 1, sizeof(hello.version) - 1); /* six bytes each when escaped */
     memset(hello.zone, 1, sizeof(hello.zone) - 1);
     hello.number = hello.incarnation = hello.boot = UINT64_MAX;
-    hello.cluster_port = hello.port = hello.slot_port = UINT16_MAX;
+    hello.cluster_port = hello.port = hello.slot_port = hello.weight = UINT16_MAX;
     CHECK(round_trips(&hello));
     hello.cluster[0] = '\0';
     CHECK(round_trips(&hello));

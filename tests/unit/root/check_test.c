@@ -166,9 +166,12 @@ static struct disk *member_make(const char *id, uint64_t index, const struct har
     struct data_dir *dir = NULL;
     char detail[128];
     struct members members = { .index = index, .term = 2 };
-    struct member self = {
-        .number = members_number(id), .incarnation = IDENTITY, .port = 7001, .cluster_port = 8001
-    };
+    struct member self = { .weight = 1,
+                           .state = MEMBER_ACTIVE,
+                           .number = members_number(id),
+                           .incarnation = IDENTITY,
+                           .port = 7001,
+                           .cluster_port = 8001 };
     (void)snprintf(self.id, sizeof(self.id), "%s", id);
     (void)snprintf(self.host, sizeof(self.host), "10.1.2.3");
     members_found(&members, &self);

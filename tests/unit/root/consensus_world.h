@@ -98,7 +98,11 @@ static struct replica *replica_at(const struct machine *host, uint32_t group)
 
 static struct member member_of(uint32_t at)
 {
-    struct member member = { .incarnation = 1000 + at, .cluster_port = CLUSTER_PORT, .port = 1 };
+    struct member member = { .incarnation = 1000 + at,
+                             .cluster_port = CLUSTER_PORT,
+                             .port = 1,
+                             .weight = 1,
+                             .state = MEMBER_ACTIVE };
     (void)snprintf(member.id, sizeof(member.id), "n%u", at + 1);
     (void)snprintf(member.host, sizeof(member.host), "10.0.0.%u", at + 1);
     member.number = members_number(member.id);

@@ -12,6 +12,8 @@
 static struct member make_member(struct prng *prng, const char *name)
 {
     struct member member = {
+        .weight = (uint8_t)(1 + prng_below(prng, RING_WEIGHT_MAX)),
+        .state = MEMBER_ACTIVE,
         .incarnation = prng_next(prng) | 1,
         .cluster_port = (uint16_t)prng_next(prng),
         .port = (uint16_t)prng_next(prng),
@@ -29,7 +31,7 @@ static bool member_equal(const struct member *a, const struct member *b)
     return strcmp(a->id, b->id) == 0 && strcmp(a->host, b->host) == 0 &&
            strcmp(a->zone, b->zone) == 0 && a->number == b->number &&
            a->incarnation == b->incarnation && a->cluster_port == b->cluster_port &&
-           a->port == b->port && a->slot_port == b->slot_port;
+           a->port == b->port && a->slot_port == b->slot_port && a->weight == b->weight;
 }
 
 TEST(questions_round_trip)

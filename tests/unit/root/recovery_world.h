@@ -59,7 +59,10 @@ struct world {
 
 static inline struct member member_make(unsigned i, uint16_t port)
 {
-    struct member member = { .incarnation = i == 0 ? IDENTITY : 1000 + i, .cluster_port = port };
+    struct member member = { .incarnation = i == 0 ? IDENTITY : 1000 + i,
+                             .cluster_port = port,
+                             .weight = 1,
+                             .state = MEMBER_ACTIVE };
     (void)snprintf(member.id, sizeof(member.id), "node%u", i + 1);
     member.number = members_number(member.id);
     return member;
