@@ -487,6 +487,16 @@ static bool has_lost_power(struct recovery *recovery)
     return was_lax && !meta->clean && !is_same_boot;
 }
 
+/* Files are numbered from 1.  What a node gave up while it was alone is no loss. */
+static bool log_begins_late(const struct aof_reader *reader, const struct data_dir_meta *meta)
+{
+    uint64_t number = 0, first = 0, bytes = 0;
+    if (aof_reader_segments(reader) > 0) {
+        aof_reader_segment(reader, 0, &number, &first, &bytes);
+    }
+    return number > 1 && first > meta->clustered_sequence;
+}
+
 static void finish_member(struct recovery *recovery)
 {
     const struct data_dir_meta *meta = recovery->options->meta;
@@ -498,6 +508,7 @@ static void finish_member(struct recovery *recovery)
     struct recovery_verdict verdict = {
         .salvage = recovery->options->salvage,
         .has_lost_power = has_lost_power(recovery),
+        .begins_late = log_begins_late(recovery->reader, meta),
         .self = members_number(meta->node_id),
         .next_sequence = recovery->next_sequence,
     };

@@ -448,6 +448,9 @@ static bool is_suspect(const struct recovery_member *member, const struct group_
         (log->log_proof <= log->lost_sequence || log->vote_proof <= log->lost_sequence)) {
         return true;
     }
+    if (verdict->begins_late && log->vote_proof == 0) {
+        return true;
+    }
     return verdict->has_lost_power && !votes_alone(member, log, verdict);
 }
 

@@ -23,6 +23,8 @@
  *   - records were lost, and behind them none proves the group whole: an entry that follows (or a
  *     reset) proves its log, a hard state its vote.  What was kept when they were lost is dropped:
  *     they might have replaced it;
+ *   - the log's first file is gone, and no hard state of the group is left: who gives up log writes
+ *     the hard state of every group again behind it (snapshots.c), so this was not he;
  *   - the power failed while the log was not synced before it was acknowledged.
  *
  * Raft lets a suspect follow, but neither vote nor count, until a leader has shown it everything.
@@ -90,6 +92,7 @@ void recovery_member_lost(struct recovery_member *member, int32_t group, uint64_
 struct recovery_verdict {
     bool salvage;        /* suspect nobody: take what is left for all there is */
     bool has_lost_power; /* what was acknowledged may not have been on disk */
+    bool begins_late;    /* what was written first as a member is not there (any more) */
     uint64_t self;       /* this node's number */
     uint64_t next_sequence;
 };

@@ -319,6 +319,18 @@ TEST(the_newest_snapshot_is_bad_and_the_log_is_gone)
     world_free(world);
 }
 
+/* What a node writes before it gives up log: every group's hard state. */
+static void put_hard_states(struct world *world)
+{
+    for (uint32_t i = 0; i < GROUPS; i++) {
+        put_hard_state(world, &world->groups[i]);
+    }
+    for (uint32_t i = USED; i < PARTITIONS; i++) {
+        struct model_group unused = { .number = i };
+        put_hard_state(world, &unused);
+    }
+}
+
 TEST(all_snapshots_are_bad)
 {
     struct world *world = world_plain();
@@ -332,6 +344,7 @@ TEST(all_snapshots_are_bad)
     recover(world); /* the log has it all */
     group->base = 0;
     check_all(world);
+    put_hard_states(world);
     CHECK_EQ(world->result.snapshots_rejected, 2);
     CHECK(disk_find(world->disk, "d/snap-00002-000000000000030.mdb.damaged") != NULL);
     life_end(world);
@@ -423,6 +436,22 @@ TEST(the_newest_file_is_missing)
     CHECK_EQ(world->result.suspects, PARTITIONS + 1);
     CHECK_EQ(log_of(world, &world->groups[0])->boot.base.index, 5);
     CHECK_EQ(log_of(world, &world->groups[1])->boot.base.index, 0);
+    world_free(world);
+}
+
+/* Nothing in the files that are left shows that a group has lost anything, nor that it has not. */
+TEST(the_oldest_file_is_missing)
+{
+    struct world *world = world_plain();
+    write_committed(world, &world->groups[0], 5);
+    recover(world); /* a second file */
+    write_committed(world, &world->groups[1], 5);
+    life_end(world);
+    disk_need(world->disk, "d/aof-000000000001.log")->exists = false;
+    recover(world);
+    CHECK(log_of(world, &world->groups[0])->boot.is_suspect);
+    CHECK(!log_of(world, &world->groups[1])->boot.is_suspect);
+    CHECK_EQ(world->result.suspects, PARTITIONS);
     world_free(world);
 }
 
