@@ -40,6 +40,7 @@ enum {
     UNCOMMITTED_BYTES_MAX = 16 << 20, /* proposals of a group beyond it are refused */
 };
 
+static void append_hard_state(struct consensus *consensus, struct replica *replica);
 static void step(struct consensus *consensus, struct replica *replica, struct raft_input input);
 static void flush_queued(struct consensus *consensus, struct replica *replica);
 static void take_output(struct consensus *consensus, struct replica *replica, bool is_proposal);
@@ -109,6 +110,9 @@ struct consensus *consensus_new(struct shard *shard, struct peers *peers, struct
                 : replica->last_time_ms;
         consensus->replicas[slot] = replica;
         consensus_touch(consensus, replica);
+        if (raft_is_suspect(replica->raft)) {
+            append_hard_state(consensus, replica); /* should what shows it be lost as well */
+        }
     }
     return consensus;
 }
@@ -193,9 +197,13 @@ static void step(struct consensus *consensus, struct replica *replica, struct ra
         make_room(replica);
     }
     uint64_t term = replica->term;
+    bool was_suspect = raft_is_suspect(replica->raft);
     input.now_ms = consensus->now_ms;
     raft_step(replica->raft, &input, consensus->output);
     take_output(consensus, replica, /* is_proposal= */ false);
+    if (UNLIKELY(was_suspect) && !raft_is_suspect(replica->raft)) {
+        append_hard_state(consensus, replica); /* whole: the next start may believe it again */
+    }
     if (UNLIKELY(replica_has_queued(replica)) &&
         (replica->role != RAFT_LEADER || replica->term != term)) {
         flush_queued(consensus, replica); /* raft refuses them */
@@ -249,7 +257,9 @@ static void append_hard_state(struct consensus *consensus, struct replica *repli
     uint64_t hint = commit < durable ? commit : durable;
     struct hard_state state = {
         .term = raft_term(replica->raft),
-        .voted_for = MUTANT(MUT_VOTE_NOT_WRITTEN) ? 0 : raft_voted_for(replica->raft),
+        .voted_for = MUTANT(MUT_VOTE_NOT_WRITTEN)     ? 0
+                     : raft_is_suspect(replica->raft) ? HARD_STATE_SUSPECT
+                                                      : raft_voted_for(replica->raft),
         .commit = MUTANT(MUT_HINT_UNCOMMITTED) ? durable : hint,
     };
     struct aof *aof = consensus->shard->aof;

@@ -351,10 +351,16 @@ static bool take_entry(struct recovery_member *member, struct group_log *log,
 static bool take_hard_state(struct recovery_member *member, struct group_log *log,
                             const struct aof_record *record)
 {
+    struct hard_state before = log->hard;
     if (!hard_state_read(record->body, &log->hard)) {
         return false;
     }
-    log->vote_proof = record->sequence;
+    log->was_suspect = log->hard.voted_for == HARD_STATE_SUSPECT;
+    if (log->was_suspect) {
+        log->hard.voted_for = log->hard.term == before.term ? before.voted_for : 0;
+    } else {
+        log->vote_proof = record->sequence;
+    }
     if (log->hard.term > log->newest_term) {
         log->newest_term = log->hard.term;
     }
@@ -441,7 +447,7 @@ static bool is_suspect(const struct recovery_member *member, const struct group_
     if (verdict->salvage) {
         return false;
     }
-    if (log->has_hole || log->claimed > last_index(log)) {
+    if (log->has_hole || log->was_suspect || log->claimed > last_index(log)) {
         return true;
     }
     if (log->lost_sequence != 0 &&

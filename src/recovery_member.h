@@ -23,6 +23,7 @@
  *   - records were lost, and behind them none proves the group whole: an entry that follows (or a
  *     reset) proves its log, a hard state its vote.  What was kept when they were lost is dropped:
  *     they might have replaced it;
+ *   - it was suspect when its newest hard state was written: it had not been completed;
  *   - the log's first file is gone, and no hard state of the group is left: who gives up log writes
  *     the hard state of every group again behind it (snapshots.c), so this was not he;
  *   - the power failed while the log was not synced before it was acknowledged.
@@ -60,6 +61,7 @@ struct group_log {
     uint64_t vote_proof;      /* newest hard state */
     uint64_t beyond_sequence; /* oldest record of an entry behind the base; 0: none */
     bool has_hole;
+    bool was_suspect; /* when its newest hard state was written */
 };
 
 struct recovery_member {

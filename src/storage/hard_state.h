@@ -20,6 +20,9 @@
 
 enum { HARD_STATE_BYTES = 24, LOG_RESET_BYTES = 16 };
 
+/* As voted_for: the replica knew that it might have lost something, and did not vote. */
+#define HARD_STATE_SUSPECT UINT64_MAX
+
 struct hard_state {
     uint64_t term, voted_for, commit;
 };

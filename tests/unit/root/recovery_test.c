@@ -455,6 +455,28 @@ TEST(the_oldest_file_is_missing)
     world_free(world);
 }
 
+/* What showed the damage may be lost as well: that it was suspect is written down, too. */
+TEST(who_was_suspect_is_suspect)
+{
+    struct world *world = world_plain();
+    struct model_group *group = &world->groups[1];
+    write_committed(world, group, 5);
+    uint64_t voted_for = group->voted_for;
+    group->voted_for = HARD_STATE_SUSPECT;
+    put_hard_state(world, group);
+    life_end(world);
+    recover(world);
+    CHECK(log_of(world, group)->boot.is_suspect);
+    CHECK_EQ(log_of(world, group)->boot.voted_for, voted_for);
+    CHECK_EQ(world->result.suspects, 1);
+    group->voted_for = voted_for;
+    put_hard_state(world, group); /* it has become whole */
+    life_end(world);
+    recover(world);
+    check_all(world);
+    world_free(world);
+}
+
 /* A member that acknowledged what it had not synced, and whose machine lost its power. */
 TEST(power_losses)
 {
