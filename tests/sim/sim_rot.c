@@ -4,8 +4,9 @@
  *
  * The machine must report it when it reads the file, take no part in votes of the groups that may
  * have lost something, and get everything back from its peers.  What may go bad is what a majority
- * of intact copies can make good, and what can be told from a crash (docs/OPERATIONS.md, Damage):
- * not the end of the log, and one of the two meta files at most.
+ * of intact copies can make good, and what can be told from a crash or a compaction
+ * (docs/OPERATIONS.md, Damage): not the end of the log, not the whole of its oldest file, and one
+ * of the two meta files at most.
  */
 #include "sim.h"
 
@@ -36,24 +37,26 @@ static size_t cold_bytes(const char *name, bool is_newest_log, struct slice byte
     return is_newest_log ? size - TAIL_BYTES : size;
 }
 
-/* The name of one file of the data directory; NULL: none.  is_newest_log: nothing of the log is
- * behind it. */
+/* The name of one file of the data directory; NULL: none. */
 static const char *file_draw(struct sim *sim, struct sim_machine *machine, struct buffer *names,
-                             bool *out_newest_log)
+                             bool *out_newest_log, bool *out_oldest_log)
 {
     const char *files[FILES_MAX];
     uint32_t count = 0;
     const char *newest = "";
+    const char *oldest = NULL;
     (void)sim_disk_list(machine->machine, "/data", SIM_DISK_CACHE, names);
     for (size_t at = 0; at < names->size; at += strlen(names->data + at) + 1) {
         const char *name = names->data + at;
         newest = begins(name, "aof-0") ? name : newest;
+        oldest = oldest == NULL && begins(name, "aof-0") ? name : oldest;
         if (count < FILES_MAX) {
             files[count++] = name;
         }
     }
     const char *name = count > 0 ? files[prng_below(&sim->prng, count)] : NULL;
     *out_newest_log = name == newest;
+    *out_oldest_log = name == oldest;
     return name;
 }
 
@@ -99,13 +102,14 @@ void sim_rot(struct sim *sim)
     struct buffer names = { 0 };
     struct buffer file = { 0 };
     bool is_newest_log = false;
+    bool is_oldest_log = false;
     char path[512];
-    const char *name = file_draw(sim, machine, &names, &is_newest_log);
+    const char *name = file_draw(sim, machine, &names, &is_newest_log, &is_oldest_log);
     if (name != NULL) {
         (void)snprintf(path, sizeof(path), "/data/%s", name);
         (void)sim_disk_read(machine->machine, path, SIM_DISK_CACHE, &file);
         size_t cold = cold_bytes(name, is_newest_log, buffer_slice(&file));
-        bool vanishes = how == ROT_VANISHED && !is_newest_log;
+        bool vanishes = how == ROT_VANISHED && !is_newest_log && !is_oldest_log;
         if (cold > 0 && may_rot(machine, name)) {
             sim_say(sim, "%s: %s goes bad (%d)", sim_node_name(machine->machine), name, (int)how);
             machine->damages += 1;
