@@ -70,6 +70,7 @@ static void hello_make(const struct node *node, struct peer_hello *out)
         .number = self.number,
         .incarnation = self.incarnation,
         .boot = node->meta.boots,
+        .epoch = node->members.epoch,
         .cluster_port = self.cluster_port,
         .port = self.port,
         .slot_port = self.slot_port,
@@ -259,6 +260,7 @@ const struct targets *node_targets(struct node *node)
 void node_members_changed(struct node *node)
 {
     node->members_seen = node->members.epoch;
+    cluster_say_hello(node);
     cluster_dial(node);
     coordinator_hurry(node->coordinator);
     log_event(node->log, LOG_INFO, "members_changed", LOG_U64("epoch", node->members.epoch),

@@ -206,10 +206,9 @@ static void fetch_begin(struct transfers *transfers, struct fetch *fetch)
     };
     transfers->stats.fetching++;
     fetch_progress(transfers, fetch);
-    const struct member *member = members_find(transfers->members, wanted.from);
-    if (member != NULL) {
-        fetch->link = peers_dial(transfers->peers, member->host, member->cluster_port, PEER_BULK,
-                                 wanted.from);
+    struct peer_member from;
+    if (peers_address(transfers->peers, wanted.from, &from)) {
+        fetch->link = peers_dial(transfers->peers, from.host, from.port, PEER_BULK, wanted.from);
     }
     if (fetch->link == 0) {
         fetch_fail(transfers, fetch, "the leader cannot be dialed");

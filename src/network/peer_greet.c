@@ -120,15 +120,28 @@ static const char *stranger_check(const struct peers *peers, const struct peer_h
                                              : "this node belongs to another cluster";
         return "CLUSTER";
     }
+    if (member != NULL && member->at.incarnation == hello->incarnation) {
+        return NULL;
+    }
+    if (peers_knows_later(peers, hello)) {
+        return NULL;
+    }
     if (member == NULL) {
         *out_text = "that node is no member of this cluster";
         return "STRANGER";
     }
-    if (member->at.incarnation != hello->incarnation) {
-        *out_text = "the member of that id has another data directory";
-        return "INCARNATION";
+    *out_text = "the member of that id has another data directory";
+    return "INCARNATION";
+}
+
+/* Frames of a link are from a member: who is one of a later list becomes one of ours. */
+static void take_in(struct peers *peers, const struct peer_hello *hello)
+{
+    const struct peers_member *member = peers_member_find(peers, hello->number);
+    bool is_known = member != NULL && member->at.incarnation == hello->incarnation;
+    if (hello->channel != PEER_JOIN && !is_known) {
+        peers_take_in(peers, hello);
     }
-    return NULL;
 }
 
 static const char *hello_check(const struct peer_link *link, const char **out_text)
@@ -166,6 +179,7 @@ static void hello_take(struct peer_link *link, enum peer_hello_result result,
         link_refuse(link, code, text);
         return;
     }
+    take_in(link->peers, hello);
     struct peer_link *predecessor = predecessor_find(link);
     if (predecessor != NULL) {
         link_down(predecessor, "replaced by a newer link");
@@ -199,5 +213,9 @@ static void answer_take(struct peer_link *link, enum peer_hello_result result,
     }
     link->hello = *hello;
     link->number = link->channel == PEER_JOIN ? link->number : hello->number;
+    take_in(link->peers, hello);
+    if (link->state == LINK_DOWN) {
+        return; /* another data directory answered than was dialed: it is dialed anew */
+    }
     link_up(link);
 }

@@ -82,6 +82,7 @@ struct peer_dial {
 
 struct peers_member {
     struct peer_member at;
+    uint64_t epoch; /* 0: of our list; else only of a later one: it knows that list, we do not */
     struct peer_dial dials[MEMBER_DIALS]; /* by channel */
 };
 
@@ -153,6 +154,10 @@ void link_frame_end(struct peer_link *link, size_t body_size);
 /* ── peers.c ─────────────────────────────────────────────────────────────────────────────────── */
 
 const struct peers_member *peers_member_find(const struct peers *peers, uint64_t number);
+/* It knows a later list of members than we do, and so may be a member of that one. */
+bool peers_knows_later(const struct peers *peers, const struct peer_hello *hello);
+/* Makes it one of ours until our list is as late as its own. */
+void peers_take_in(struct peers *peers, const struct peer_hello *hello);
 /* A member has just dialed us: it is there, so no more patience with our own links to it. */
 void peers_hasten(struct peers *peers, uint64_t number);
 /* A link goes down: it is dialed again later if it is one of those we keep. */

@@ -172,16 +172,21 @@ static void member_add(struct peers *peers, const struct peer_member *member,
     }
 }
 
-void peers_set_members(struct peers *peers, const struct peer_member *members, uint32_t count)
+/* The members are these and, of those of before, who came with a later list than ours. */
+static void members_replace(struct peers *peers, const struct peer_member *members, uint32_t count)
 {
-    ASSERT(count <= PEER_MEMBERS_MAX);
     now_update(peers);
     uint32_t old_count = peers->members_count;
     size_t old_bytes = old_count * sizeof(peers->members[0]);
     struct peers_member *old = mem_alloc(old_bytes + 1);
     memcpy(old, peers->members, old_bytes);
     peers->members_count = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < old_count; i++) {
+        if (old[i].epoch > peers->options.self.epoch) {
+            member_add(peers, &old[i].at, old, old_count);
+        }
+    }
+    for (uint32_t i = 0; i < count && peers->members_count < PEER_MEMBERS_MAX; i++) {
         member_add(peers, &members[i], old, old_count);
     }
     for (uint32_t i = 0; i < old_count * MEMBER_DIALS; i++) {
@@ -198,6 +203,53 @@ void peers_set_members(struct peers *peers, const struct peer_member *members, u
         }
     }
     deadline_update(peers);
+}
+
+void peers_set_members(struct peers *peers, const struct peer_member *members, uint32_t count)
+{
+    ASSERT(count <= PEER_MEMBERS_MAX);
+    members_replace(peers, members, count);
+}
+
+bool peers_knows_later(const struct peers *peers, const struct peer_hello *hello)
+{
+    return hello->epoch > peers->options.self.epoch && hello->host[0] != '\0' &&
+           hello->cluster_port != 0;
+}
+
+void peers_take_in(struct peers *peers, const struct peer_hello *hello)
+{
+    struct peer_member members[PEER_MEMBERS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < peers->members_count; i++) {
+        if (peers->members[i].at.number != hello->number) {
+            members[count++] = peers->members[i].at;
+        }
+    }
+    if (count == PEER_MEMBERS_MAX) {
+        return;
+    }
+    struct peer_member *last = &members[count++];
+    *last = (struct peer_member){
+        .number = hello->number,
+        .incarnation = hello->incarnation,
+        .port = hello->cluster_port,
+    };
+    memcpy(last->host, hello->host, sizeof(last->host));
+    members_replace(peers, members, count);
+    for (uint32_t i = 0; i < peers->members_count; i++) {
+        struct peers_member *member = &peers->members[i];
+        member->epoch = member->at.number == hello->number ? hello->epoch : member->epoch;
+    }
+}
+
+bool peers_address(const struct peers *peers, uint64_t number, struct peer_member *out)
+{
+    const struct peers_member *member = peers_member_find(peers, number);
+    if (member != NULL) {
+        *out = member->at;
+    }
+    return member != NULL;
 }
 
 const struct peers_member *peers_member_find(const struct peers *peers, uint64_t number)

@@ -83,8 +83,13 @@ uint16_t peers_port(const struct peers *peers);
 void peers_set_self(struct peers *peers, const struct peer_hello *self);
 /* Replaces the list of members (copied; at most PEER_MEMBERS_MAX; may contain ourselves).  Members
  * known before, with the same number, incarnation and address, keep their links; links of nodes
- * that are no members any more are closed (not PEER_JOIN). */
+ * that are no members any more are closed (not PEER_JOIN).  Besides these, a node that knows a
+ * later list than we do (its HELLO says so) is taken for a member until ours is as late: the
+ * cluster's leader may be somebody of whom only he can tell us. */
 void peers_set_members(struct peers *peers, const struct peer_member *members, uint32_t count);
+
+/* Where the member is dialed; false when it is none. */
+MUST_USE bool peers_address(const struct peers *peers, uint64_t number, struct peer_member *out);
 
 /* ── the loop ────────────────────────────────────────────────────────────────────────────────── */
 

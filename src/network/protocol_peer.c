@@ -37,6 +37,7 @@ static const struct hello_member hello_numbers[] = {
     { "number", offsetof(struct peer_hello, number), sizeof(uint64_t) },
     { "incarnation", offsetof(struct peer_hello, incarnation), sizeof(uint64_t) },
     { "boot", offsetof(struct peer_hello, boot), sizeof(uint64_t) },
+    { "epoch", offsetof(struct peer_hello, epoch), sizeof(uint64_t) }, /* may be missing */
 };
 
 static const struct hello_member hello_ports[] = {
@@ -222,7 +223,7 @@ static bool number_decode(const json_t *root, const struct hello_member *member,
 {
     const json_t *value = json_object_get(root, member->name);
     uint64_t number = 0;
-    bool is_good = false;
+    bool is_good = value == NULL && member->offset == offsetof(struct peer_hello, epoch);
     if (json_is_string(value)) {
         is_good =
             text_to_u64(slice_make(json_string_value(value), json_string_length(value)), &number);

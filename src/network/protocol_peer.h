@@ -55,6 +55,7 @@ struct peer_hello {
     uint64_t number;       /* Raft's number of it: hash of the id; never 0 */
     uint64_t incarnation;  /* of its data directory: another one after its disk was wiped */
     uint64_t boot;         /* ascending with every start of its process */
+    uint64_t epoch;        /* of the list of members it knows; 0: of none */
     char cluster[33];      /* the 16-byte cluster id as 32 hex digits; "": has none yet */
     uint8_t channel;       /* enum peer_channel: what the dialing side opens the link for */
     char host[64];         /* where it can be reached: a numeric address */

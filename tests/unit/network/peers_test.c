@@ -323,6 +323,61 @@ TEST(removed_member_is_unlinked)
     world_free(world);
 }
 
+/* A list of members reaches us through the cluster's leader, who may be known to us by none but
+ * that list: he is linked all the same, until our list is as late as his. */
+TEST(member_of_a_later_list_is_linked)
+{
+    struct world *world = world_new(3, 23);
+    struct host *host = &world->hosts[0];
+    struct host *newcomer = &world->hosts[2];
+    peers_set_members(host->peers, world->members, 2);
+    host->options.self.epoch = 4;
+    peers_set_self(host->peers, &host->options.self);
+    newcomer->options.self.epoch = 4;
+    peers_set_self(newcomer->peers, &newcomer->options.self);
+    world_run(world, 2 * SECOND);
+    CHECK(!is_linked(world, 2, 0)); /* it knows no more than we do: not a member */
+    newcomer->options.self.epoch = 5;
+    peers_set_self(newcomer->peers, &newcomer->options.self);
+    world_run(world, 2 * SECOND);
+    CHECK(all_linked(world)); /* we dial it, too */
+    struct peer_member at;
+    CHECK(peers_address(host->peers, newcomer->options.self.number, &at));
+    CHECK_EQ(at.port, newcomer->options.self.cluster_port);
+    peers_set_members(host->peers, world->members, 2); /* the same old list */
+    world_run(world, 1 * SECOND);
+    CHECK(all_linked(world));
+    uint64_t downs = host->downs;
+    host->options.self.epoch = 5;
+    peers_set_self(host->peers, &host->options.self);
+    peers_set_members(host->peers, world->members, 3);
+    world_run(world, 1 * SECOND);
+    CHECK(all_linked(world));
+    CHECK_EQ(host->downs, downs);
+    host->options.self.epoch = 6; /* and of the next list it is none */
+    peers_set_self(host->peers, &host->options.self);
+    peers_set_members(host->peers, world->members, 2);
+    world_run(world, 2 * SECOND);
+    CHECK(!is_linked(world, 0, 2));
+    CHECK(!is_linked(world, 2, 0));
+    world_free(world);
+}
+
+/* The same when the later list has another data directory under an id that we know. */
+TEST(wiped_member_of_a_later_list_is_linked)
+{
+    struct world *world = world_new(2, 24);
+    struct host *other = &world->hosts[1];
+    world_run(world, 1 * SECOND);
+    host_crash(other, false);
+    other->options.self.incarnation += 1;
+    other->options.self.epoch = 2;
+    host_boot(other);
+    world_run(world, 5 * SECOND);
+    CHECK(all_linked(world));
+    world_free(world);
+}
+
 TEST(setting_the_same_members_changes_nothing)
 {
     struct world *world = world_new(3, 21);

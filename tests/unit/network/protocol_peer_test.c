@@ -18,6 +18,7 @@ static struct peer_hello hello_example(void)
                                 .number = 0xfedcba9876543210,
                                 .incarnation = 77,
                                 .boot = 3,
+                                .epoch = 9,
                                 .cluster = "00112233445566778899aabbccddeeff",
                                 .channel = PEER_CLIENT,
                                 .host = "10.0.0.1",
@@ -34,7 +35,7 @@ static bool hello_equal(const struct peer_hello *a, const struct peer_hello *b)
            a->incarnation == b->incarnation && a->boot == b->boot &&
            strcmp(a->cluster, b->cluster) == 0 && a->channel == b->channel &&
            strcmp(a->host, b->host) == 0 && a->cluster_port == b->cluster_port &&
-           a->port == b->port && a->slot_port == b->slot_port &&
+           a->port == b->port && a->slot_port == b->slot_port && a->epoch == b->epoch &&
            strcmp(a->version, b->version) == 0 && strcmp(a->zone, b->zone) == 0;
 }
 
@@ -71,7 +72,8 @@ TEST(hello_line_is_as_documented)
         "{\"type\":\"HELLO\",\"protocol\":1,\"channel\":\"client\",\"node\":\"n1\","
         "\"cluster\":\"00112233445566778899aabbccddeeff\",\"host\":\"10.0.0.1\",\"version\":"
         "\"0.2\",\"zone\":\"west\",\"number\":\"18364758544493064720\",\"incarnation\":77,"
-        "\"boot\":3,\"cluster_port\":17001,\"port\":7001,\"slot_port\":9001,\"features\":[]";
+        "\"boot\":3,\"epoch\":9,\"cluster_port\":17001,\"port\":7001,\"slot_port\":9001,"
+        "\"features\":[]";
     CHECK(size > sizeof(expected));
     CHECK(memcmp(line, expected, sizeof(expected) - 1) == 0);
     CHECK(memcmp(line + sizeof(expected) - 1, ",\"crc\":\"", 8) == 0);
