@@ -12,11 +12,13 @@
 #include "base/mem.h"
 #include "cluster/confchange.h"
 #include "consensus.h"
+#include "hints.h"
 #include "log.h"
 #include "network/peers.h"
 #include "node.h"
 #include "recovery.h"
 #include "replica.h"
+#include "vacancy.h"
 
 enum {
     STEP_MS = 250,
@@ -182,7 +184,9 @@ bool coordinator_on_peer_event(struct node *node, const struct peer_event *event
         watch->hello = *event->hello;
     }
     if (event->kind != PEER_EVENT_FRAME || event->frame_kind != PEER_FRAME_STAY) {
-        return event->kind == PEER_EVENT_FRAME && acks_on_frame(node, event);
+        return hints_on_peer_event(node, event) ||
+               (event->kind == PEER_EVENT_FRAME &&
+                (acks_on_frame(node, event) || vacancy_on_frame(node, event)));
     }
     if (event->body.size == STAY_BYTES && watch != NULL) {
         uint32_t ms = load_u32(event->body.data);
@@ -228,6 +232,8 @@ void coordinator_step(struct node *node)
     const struct consensus *consensus = node->consensus;
     meta_follow(node);
     acks_step(node);
+    hints_step(node);
+    vacancy_step(node);
     if (LIKELY(consensus->now_ms < coordinator->next_ms)) {
         return;
     }
@@ -245,6 +251,7 @@ void coordinator_step(struct node *node)
     }
     leadership_step(node);
     addresses_step(node);
+    vacancy_ask(node);
 }
 
 /* Hundreds of partitions change their leader at once: one line says what has become of it. */
@@ -270,9 +277,33 @@ static bool peer_is_close(const struct node *node, const struct replica *replica
     const struct consensus_options *options = &node->consensus->options;
     uint64_t recent_ms = options->election_timeout_ms + 2 * (uint64_t)options->heartbeat_ms;
     struct raft_peer_view view;
-    return raft_peer(replica->raft, number, &view) && view.answered_ms != 0 &&
+    return raft_peer(replica->raft, number, &view) && view.answered_ms != 0 && !view.is_suspect &&
            view.answered_ms + recent_ms >= node->consensus->now_ms &&
            view.match + entries >= raft_last_index(replica->raft);
+}
+
+static bool hand_over(struct node *node, struct replica *replica, uint64_t target);
+
+/* A leader that the next configuration leaves out hands over first, if it can: else the group would
+ * have to notice that it is gone. */
+static bool gives_way(struct node *node, struct replica *replica, const struct raft_config *next)
+{
+    uint64_t at = 0;
+    const struct raft_config *current = raft_config(replica->raft, &at);
+    if (raft_self_is_voter(replica->raft, next)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < current->members_count; i++) {
+        const struct raft_member *member = &current->members[i];
+        int place = raft_config_find(next, member->node);
+        bool may_lead = (member->roles & RAFT_VOTER) != 0 && place >= 0 &&
+                        (next->members[place].roles & RAFT_VOTER) != 0 &&
+                        peer_is_close(node, replica, member->node, CLOSE_ENTRIES);
+        if (may_lead && (replica->has_transfer || hand_over(node, replica, member->node))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void config_step(struct node *node, struct replica *replica)
@@ -297,7 +328,7 @@ static void config_step(struct node *node, struct replica *replica)
         is_ready[i] = peer_is_close(node, replica, number, READY_ENTRIES) &&
                       raft_peer(replica->raft, number, &view) && view.match >= at;
     }
-    if (members_step(current, &target, is_ready, &next)) {
+    if (members_step(current, &target, is_ready, &next) && !gives_way(node, replica, &next)) {
         enum raft_result result = consensus_change(node->consensus, replica, &next);
         if (result != RAFT_OK && result != RAFT_CONFIG_PENDING) {
             log_event(node->log, LOG_DEBUG, "config_change_refused",

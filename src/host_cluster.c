@@ -11,6 +11,7 @@
 #include "consensus.h"
 #include "coordinator.h"
 #include "forward.h"
+#include "hints.h"
 #include "network/peers.h"
 #include "node.h"
 #include "transfer.h"
@@ -73,6 +74,22 @@ static void member_self(const struct node *node, struct host_member *out)
     out->slot_port = self.slot_port;
 }
 
+static uint32_t groups_held_by(const struct node *node, uint64_t number)
+{
+    bool is_known = true;
+    uint32_t held = 0;
+    if (node->consensus == NULL) {
+        return node->shard.keyspace.count;
+    }
+    if (number != node->consensus->options.node) {
+        return hints_held(node->hints, number, &is_known);
+    }
+    for (uint32_t i = 0; i < node->shard.keyspace.count; i++) {
+        held += !node->consensus->replicas[i]->is_vacant;
+    }
+    return held;
+}
+
 static void host_member(struct host *host, uint32_t at, struct host_member *out)
 {
     struct node *node = node_of(host);
@@ -91,7 +108,7 @@ static void host_member(struct host *host, uint32_t at, struct host_member *out)
         .cluster_port = member->cluster_port,
         .partitions_led =
             is_member ? groups_led_by(node, member->number) : node->shard.keyspace.count,
-        .partitions_held = node->shard.keyspace.count,
+        .partitions_held = groups_held_by(node, member->number),
         .virtual_nodes = node_targets(node)->virtual_nodes[at],
         .uptime_s = coordinator_alive_ms(node, member->number) / 1000,
     };
@@ -176,6 +193,11 @@ static void host_partition(struct host *host, uint32_t partition, struct host_pa
         consensus_replica(node->consensus, partition == HOST_META ? GROUP_META : partition);
     uint64_t at = 0;
     const struct raft_config *config = raft_config(replica->raft, &at);
+    const struct hint *hint = hints_of(node->hints, partition);
+    if (replica->is_vacant) { /* what its leader says, if it has said anything */
+        static const struct raft_config unknown;
+        config = hint != NULL ? &hint->members : &unknown;
+    }
     *out = (struct host_partition){
         .state = state_of(replica),
         .leader = position_of(node, replica->leader),

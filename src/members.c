@@ -323,11 +323,15 @@ void members_target(const struct members *members, const struct placement *place
         }
     }
     struct raft_config target = { .members_count = 0 };
+    bool all_learn = group == GROUP_META || members->count < 3;
     for (uint32_t i = 0; i < members->count; i++) {
         const struct member *member = &members->items[i];
         bool votes = false;
         for (uint32_t v = 0; v < voters_count; v++) {
             votes = votes || voters[v] == member->number;
+        }
+        if (!votes && !all_learn) {
+            continue; /* holds nothing of it */
         }
         bool added = raft_config_add(&target, member->number, member->incarnation,
                                      votes ? RAFT_VOTER : RAFT_LEARNER);

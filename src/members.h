@@ -69,7 +69,8 @@ MUST_USE bool members_decode(struct members *members, struct slice bytes);
 
 /* The configuration a group should have: with fewer than three members its one voter stays (the
  * founder, or `current`'s voter) and all others learn; with three and more the replicas of the
- * placement (of this list: targets.h) vote, all others learn. */
+ * placement (of this list: targets.h) vote, and nobody else holds it.  The meta group's list is for
+ * everybody: there all others learn. */
 void members_target(const struct members *members, const struct placement *placement,
                     uint32_t group, const struct raft_config *current,
                     struct raft_config *out_target);

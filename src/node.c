@@ -9,12 +9,14 @@
 #include "consensus.h"
 #include "coordinator.h"
 #include "forward.h"
+#include "hints.h"
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
 #include "network/peers.h"
 #include "recovery.h"
 #include "transfer.h"
+#include "vacancy.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -106,6 +108,8 @@ static void handle_events(struct node *node)
         } else if (event.kind == IO_EVENT_FILE && node->transfers != NULL &&
                    transfers_owns(node->transfers, &event)) {
             transfers_on_event(node->transfers, &event);
+        } else if (vacancy_owns(node->vacancy, &event)) {
+            vacancy_on_event(node, &event);
         } else if (event.kind != IO_EVENT_WAKE && server_owns(node->server, &event)) {
             struct conn *conn = server_on_event(node->server, &event);
             if (conn != NULL) {
@@ -294,7 +298,8 @@ void node_deinit(struct node *node)
         snapshots_deinit(&node->snapshots);
     }
     bool was_member = node->consensus != NULL;
-    transfers_free(node->transfers); /* before the log: it waits for files of its own */
+    transfers_free(node->transfers); /* before the log: they wait for files of their own */
+    vacancy_free(node);
     if (was_member && node->shard.aof != NULL && aof_failure(node->shard.aof) == 0) {
         consensus_hint_all(node->consensus);
     }
@@ -308,6 +313,7 @@ void node_deinit(struct node *node)
         if (was_member) {
             coordinator_free(node->coordinator);
             acks_free(node->acks);
+            hints_free(node->hints);
             forward_free(node->forward);
             consensus_free(node->consensus);
         }

@@ -31,12 +31,14 @@ struct consensus;
 struct coordinator;
 struct forward;
 struct io;
+struct hints;
 struct join;
 struct join_welcome;
 struct log;
 struct peers;
 struct replica_log;
 struct transfers;
+struct vacancy;
 
 /* Rates, sampled by housekeeping. */
 struct node_rates {
@@ -67,6 +69,8 @@ struct node {
     struct transfers *transfers;
     struct coordinator *coordinator;
     struct acks *acks;
+    struct hints *hints;
+    struct vacancy *vacancy;
     struct join *join;     /* asks to join, or takes in those who ask */
     uint64_t members_seen; /* the epoch that peers and meta file know */
     struct node_rates rates;

@@ -23,12 +23,14 @@
 #include "consensus.h"
 #include "coordinator.h"
 #include "forward.h"
+#include "hints.h"
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
 #include "network/peers.h"
 #include "recovery.h"
 #include "transfer.h"
+#include "vacancy.h"
 #include "version.h"
 
 #include <errno.h>
@@ -217,6 +219,8 @@ void cluster_start(struct node *node, const struct replica_log *logs, uint32_t c
         transfers_new(&node->shard, node->peers, consensus, &node->members, node->log,
                       node->data_dir != NULL ? config->data_dir : NULL, node->meta.identity);
     node->acks = acks_new(options.boot);
+    node->hints = hints_new(count - 1);
+    node->vacancy = vacancy_new(node->data_dir != NULL ? config->data_dir : NULL, count);
     node->coordinator = coordinator_new(node->members.index, recovery_is_settled(consensus));
     consensus->forward = node->forward;
     consensus->transfers = node->transfers;

@@ -33,6 +33,7 @@ enum {
     SIM_DEPTH_MAX = 32, /* requests of a client without an answer */
     SIM_PORT = 7001,
     SIM_CLUSTER_PORT = 8001,
+    SIM_REPLICAS = 3,    /* of each partition, where there are so many nodes */
     SIM_PARTITIONS = 16, /* as few as there may be */
     SIM_GROUPS = SIM_PARTITIONS + 1,
     SIM_GROUP_META = SIM_PARTITIONS, /* the last one */
@@ -57,12 +58,14 @@ enum fault {
     FAULT_CLOCK_STEP,  /* the wall clock jumps */
     FAULT_SNAPSHOT,    /* no fault: a snapshot now */
     FAULT_FAILOVER,    /* an operator moves leadership */
+    FAULT_FORGET,      /* a node that joined late is removed from the list of members */
     FAULT_HEAL,
     FAULT_KINDS
 };
 
 struct sim_plan {
     uint32_t nodes, clients, json_clients;
+    uint32_t late; /* so many of the nodes join while the clients work */
     enum aof_sync sync;
     bool lease_reads;
     uint32_t keys;           /* of each class, at a time */
@@ -96,9 +99,10 @@ struct sim_machine {
     struct node *node;
     struct log *log; /* --trace only */
     struct config config;
-    bool has_node;   /* node and io are to be dropped */
-    bool is_serving; /* started, and no crash since */
-    bool is_banned;  /* in the end: stays down */
+    bool has_node;     /* node and io are to be dropped */
+    bool is_serving;   /* started, and no crash since */
+    bool is_banned;    /* in the end: stays down */
+    bool is_forgotten; /* no member any more */
     uint64_t restart_ns;
     uint32_t starts;
     uint32_t starts_failed; /* in a row */
@@ -111,7 +115,8 @@ void sim_machines_free(struct sim *sim);
 /* Boots and starts the node; when that fails it is tried again later. */
 void sim_machine_start(struct sim_machine *machine);
 /* With a relaxed appendfsync only node1 loses its power: if a majority forgets at once, what was
- * acknowledged may be gone (docs/OPERATIONS.md says so). */
+ * acknowledged may be gone (docs/OPERATIONS.md says so).  And not while it becomes a cluster: it
+ * would wait for an operator's word (docs/CONSISTENCY.md). */
 bool sim_machine_may_lose_power(const struct sim_machine *machine);
 void sim_machine_crash(struct sim_machine *machine, bool power_loss);
 /* One iteration of the node's loop, then the checks. */

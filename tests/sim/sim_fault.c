@@ -97,6 +97,32 @@ static void clock_rate(struct sim *sim)
     sim_node_clock_rate(machine_draw(sim)->machine, (uint32_t)rate);
 }
 
+static bool has_forgotten(const struct sim *sim)
+{
+    bool has_any = false;
+    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+        has_any |= sim->machines[i].is_forgotten;
+    }
+    return has_any;
+}
+
+/* The newest member goes, once in a life: what it held goes back to others, who had dropped it. */
+static void forget(struct sim *sim)
+{
+    struct sim_machine *last = &sim->machines[sim->plan.nodes - 1];
+    uint64_t number = members_number(sim_node_name(last->machine));
+    for (uint32_t i = 0; i + 1 < sim->plan.nodes && !has_forgotten(sim); i++) {
+        struct node *node = sim->machines[i].node;
+        bool is_up = sim->machines[i].is_serving && node->is_serving && node->consensus != NULL;
+        for (uint32_t at = 0; is_up && node->members.count > 3 && at < node->members.count; at++) {
+            if (node->members.items[at].number == number &&
+                node->host.forget(&node->host, at) == HOST_FORGET_OK) {
+                last->is_forgotten = true;
+            }
+        }
+    }
+}
+
 static void fault_do(struct sim *sim, enum fault fault)
 {
     struct sim_machine *machine = machine_draw(sim);
@@ -146,6 +172,9 @@ static void fault_do(struct sim *sim, enum fault fault)
             (void)coordinator_failover(machine->node, flip ? UINT32_MAX : group, /* target= */ 0);
         }
         break;
+    case FAULT_FORGET:
+        forget(sim);
+        break;
     case FAULT_HEAL:
         sim_net_heal(sim->world);
         break;
@@ -159,7 +188,7 @@ void sim_fault_draw(struct sim *sim)
     static const char *const names[] = { "crash",    "crash all",  "pause",      "isolate",
                                          "one way",  "leader",     "chain",      "clients cut",
                                          "clog",     "clock rate", "clock step", "snapshot",
-                                         "failover", "heal" };
+                                         "failover", "forget",     "heal" };
     uint32_t sum = 0;
     for (uint32_t i = 0; i < FAULT_KINDS; i++) {
         sum += sim->plan.weights[i];
@@ -180,11 +209,24 @@ void sim_faults_end(struct sim *sim)
 {
     sim_net_heal(sim->world);
     *sim_world_options(sim->world) = sim_options_calm();
-    uint32_t outside = (uint32_t)prng_below(&sim->prng, (sim->plan.nodes - 1) / 2 + 1);
+    uint32_t outside = (uint32_t)prng_below(&sim->prng, 2); /* of three replicas one may be away */
     if (sim->plan.sync != AOF_SYNC_ALWAYS) {
         outside = 0; /* who may have lost something only votes when a majority of the others does */
     }
+    if (has_forgotten(sim)) {
+        outside = 0; /* groups may still count on the one that goes */
+    }
     sim->core = (1u << sim->plan.nodes) - 1;
+    for (uint32_t i = 0; i < sim->plan.nodes; i++) {
+        struct sim_machine *machine = &sim->machines[i];
+        if (machine->is_forgotten) {
+            sim->core &= ~(1u << i);
+            machine->is_banned = true;
+            if (machine->has_node) {
+                sim_machine_crash(machine, /* power_loss= */ false);
+            }
+        }
+    }
     while (outside-- > 0) {
         struct sim_machine *machine = machine_draw(sim);
         sim->core &= ~(1u << machine->number);

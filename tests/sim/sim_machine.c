@@ -51,13 +51,15 @@ static void configure(const struct sim *sim, struct sim_machine *machine)
     option_set_number(config, "snapshot-log-size", sim->plan.snapshot_log_bytes);
     if (sim->plan.nodes > 1) {
         option_set_number(config, "cluster-port", SIM_CLUSTER_PORT);
-        option_set_number(config, "replication-factor", sim->plan.nodes);
+        option_set_number(config, "replication-factor", SIM_REPLICAS);
         option_set_number(config, "heartbeat-ms", sim->plan.heartbeat_ms);
         option_set_number(config, "election-timeout-ms", sim->plan.election_timeout_ms);
         option_set(config, "strong-reads", sim->plan.lease_reads ? "lease" : "readindex");
     }
     if (machine->number > 0) {
-        (void)snprintf(text, sizeof(text), "10.0.0.1:%u", SIM_CLUSTER_PORT);
+        bool is_late = machine->number + sim->plan.late >= sim->plan.nodes;
+        (void)snprintf(text, sizeof(text), is_late ? "10.0.0.1:%u,10.0.0.2:%u" : "10.0.0.1:%u",
+                       SIM_CLUSTER_PORT, SIM_CLUSTER_PORT);
         option_set(config, "seed", text);
     }
 }
@@ -75,6 +77,7 @@ void sim_machines_new(struct sim *sim)
         char name[16];
         (void)snprintf(name, sizeof(name), "node%u", i + 1);
         *machine = (struct sim_machine){ .sim = sim, .number = i };
+        machine->restart_ns = i + sim->plan.late < sim->plan.nodes ? 0 : UINT64_MAX;
         machine->machine = sim_node_new(sim->world, name);
         machine->node = mem_zalloc(sizeof(*machine->node));
         sim_node_owner_set(machine->machine, machine);
@@ -86,7 +89,7 @@ void sim_machines_new(struct sim *sim)
             machine->log = NULL;
         }
     }
-    sim->core = (1u << sim->plan.nodes) - 1;
+    sim->core = (1u << (sim->plan.nodes - sim->plan.late)) - 1;
 }
 
 static void drop(struct sim_machine *machine)
@@ -142,7 +145,8 @@ void sim_machine_reap(struct sim_machine *machine)
 
 bool sim_machine_may_lose_power(const struct sim_machine *machine)
 {
-    return machine->sim->plan.sync == AOF_SYNC_ALWAYS || machine->number == 0;
+    bool is_forming = machine->sim->phase == PHASE_FORM;
+    return machine->sim->plan.sync == AOF_SYNC_ALWAYS || (machine->number == 0 && !is_forming);
 }
 
 void sim_machine_crash(struct sim_machine *machine, bool power_loss)
@@ -207,6 +211,7 @@ void sim_machine_start(struct sim_machine *machine)
     if (status == 0 && is_up) {
         machine->starts_failed = 0;
         machine->is_serving = true;
+        sim->core |= sim->phase == PHASE_SAFETY ? 1u << machine->number : 0;
         machine->turns_seen = sim_node_turns(machine->machine);
         machine->turns_since_ns = sim_now(sim);
         sim_say(sim, "%s is up", sim_node_name(machine->machine));

@@ -54,6 +54,7 @@ static void draw_faults(struct sim_plan *plan, struct prng *prng)
     }
     plan->weights[FAULT_CRASH_ALL] = prng_chance(prng, 1, 3) ? 1 : 0;
     plan->weights[FAULT_HEAL] = between(prng, 2, 15);
+    plan->weights[FAULT_FORGET] = plan->late > 0 && prng_chance(prng, 1, 2) ? 2 : 0;
     plan->power_loss_percent = prng_chance(prng, 1, 3) ? 0 : between(prng, 10, 100);
     plan->restart_mean_ms = between(prng, 50, 4000);
 }
@@ -89,6 +90,10 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed)
     prng_init(&prng, seed ^ UINT64_C(0x706c616e));
     *plan = (struct sim_plan){ 0 };
     plan->nodes = prng_chance(&prng, 1, 5) ? 5 : 3;
+    if (prng_chance(&prng, 1, 3)) { /* shares move from node to node */
+        plan->nodes = between(&prng, 4, SIM_MACHINES_MAX);
+        plan->late = between(&prng, 0, plan->nodes - 3);
+    }
     plan->sync =
         prng_chance(&prng, 3, 4) ? AOF_SYNC_ALWAYS : (enum aof_sync)between(&prng, 1, AOF_SYNC_NO);
     plan->lease_reads = prng_chance(&prng, 1, 2);
@@ -114,9 +119,10 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed)
 void sim_plan_print(const struct sim_plan *plan, struct buffer *out)
 {
     static const char *const syncs[] = { "always", "everysec", "no" };
-    buffer_printf(out, "nodes %u sync %s lease %d clients %u json %u keys %u depth %u think %u us ",
-                  plan->nodes, syncs[plan->sync], plan->lease_reads, plan->clients,
-                  plan->json_clients, plan->keys, plan->depth, plan->think_mean_us);
+    buffer_printf(
+        out, "nodes %u late %u sync %s lease %d clients %u json %u keys %u depth %u think %u us ",
+        plan->nodes, plan->late, syncs[plan->sync], plan->lease_reads, plan->clients,
+        plan->json_clients, plan->keys, plan->depth, plan->think_mean_us);
     buffer_printf(out, "heartbeat %u election %u ms ", plan->heartbeat_ms,
                   plan->election_timeout_ms);
     buffer_printf(out, "segment %u snapshot %u any %u%% quorum %u%% power-loss %u%% faults %u ms [",

@@ -33,7 +33,7 @@ uint64_t probe_fingerprint(const struct sim_machine *machine, uint32_t group)
     uint64_t hash = mix(raft->term, raft->voted_for);
     hash = mix(hash, raft->log.last_index << 16 ^ raft->log.last_term);
     hash = mix(hash, raft->log.durable_index << 24 ^ raft->commit_index);
-    hash = mix(hash, replica->applied << 8 ^ (uint64_t)raft->role);
+    hash = mix(hash, replica->applied << 8 ^ (uint64_t)raft->role << 1 ^ raft->is_suspect);
     return mix(hash, raft->persisted_id);
 }
 
@@ -85,13 +85,10 @@ uint64_t probe_number(const struct sim_machine *machine)
     return machine->node->consensus->options.node;
 }
 
-bool probe_votes(const struct sim_machine *machine, const struct probe *probe)
+const struct raft_config *probe_config(const struct probe *probe)
 {
-    uint64_t index = 0;
-    const struct raft_config *config = raft_config(probe->raft, &index);
-    int at = raft_config_find(config, probe_number(machine));
-    return at >= 0 && !raft_config_is_joint(config) &&
-           (config->members[at].roles & RAFT_VOTER) != 0;
+    bool is_committed = probe->raft->config.index <= probe->raft->commit_index;
+    return is_committed ? &probe->raft->config.config : &probe->raft->config_before.config;
 }
 
 static uint64_t members_digest(const struct members *members)

@@ -28,7 +28,7 @@ bool probe_entry(const struct sim_machine *machine, uint32_t group, uint64_t ind
                  struct slice *out);
 /* Digest of the group's state machine as it stands (keys, versions, expiries, sessions). */
 uint64_t probe_digest(const struct sim_machine *machine, uint32_t group);
-/* This machine votes in the group's configuration, as `probe` sees it. */
-bool probe_votes(const struct sim_machine *machine, const struct probe *probe);
+/* The newest configuration that the replica knows to be committed. */
+const struct raft_config *probe_config(const struct probe *probe);
 /* Raft's number of a machine's node. */
 uint64_t probe_number(const struct sim_machine *machine);

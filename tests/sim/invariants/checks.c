@@ -10,6 +10,7 @@ struct checks {
     struct check_chain *chain;
     struct check_promises *promises;
     struct check_digests *digests;
+    struct check_hosting *hosting;
     uint64_t fingerprints[SIM_MACHINES_MAX][SIM_GROUPS]; /* when last looked at */
 };
 
@@ -20,6 +21,7 @@ struct checks *checks_new(struct sim *sim)
     checks->chain = check_chain_new(sim);
     checks->promises = check_promises_new(sim);
     checks->digests = check_digests_new(sim);
+    checks->hosting = check_hosting_new(sim);
     return checks;
 }
 
@@ -29,6 +31,7 @@ void checks_free(struct checks *checks)
     check_chain_free(checks->chain);
     check_promises_free(checks->promises);
     check_digests_free(checks->digests);
+    check_hosting_free(checks->hosting);
     mem_free(checks);
 }
 
@@ -47,6 +50,7 @@ void checks_after_turn(struct sim_machine *machine)
             check_chain_turn(checks->chain, machine, group, &probe);
             check_leaders_turn(checks->leaders, checks->chain, machine, group, &probe);
             check_promises_turn(checks->promises, machine, group, &probe);
+            check_hosting_turn(checks->hosting, checks->chain, machine, group, &probe);
         }
         check_digests_turn(checks->digests, machine, group, &probe);
     }
