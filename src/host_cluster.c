@@ -152,12 +152,18 @@ static void lone_partition(const struct node *node, uint32_t partition, struct h
     };
 }
 
+/* It holds something that does not count.  (Who was vacated holds nothing.) */
+static bool is_doubtful(const struct replica *replica)
+{
+    return raft_is_suspect(replica->raft) && !replica->is_vacated;
+}
+
 static const char *state_of(const struct replica *replica)
 {
     if (replica->leader == 0) {
         return "NOQUORUM";
     }
-    return replica->is_fetching ? "LOADING" : raft_is_suspect(replica->raft) ? "SUSPECT" : "OK";
+    return replica->is_fetching ? "LOADING" : is_doubtful(replica) ? "SUSPECT" : "OK";
 }
 
 /* Adds a member of the group; what is known of it. */
@@ -239,7 +245,7 @@ static void facts_of_groups(const struct node *node, struct host_facts *out)
         const struct replica *replica = consensus->replicas[i];
         uint64_t lag = follower_lag(replica, consensus->options.node);
         out->term = replica->term > out->term ? replica->term : out->term;
-        out->raft_suspects += raft_is_suspect(replica->raft);
+        out->raft_suspects += is_doubtful(replica);
         out->raft_apply_lag += replica->commit_index - replica->applied;
         out->raft_commit_lag += raft_last_index(replica->raft) - replica->commit_index;
         out->raft_follower_lag = lag > out->raft_follower_lag ? lag : out->raft_follower_lag;

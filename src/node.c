@@ -292,14 +292,14 @@ static void drain_writer(struct node *node)
 void node_deinit(struct node *node)
 {
     bool is_clean = false;
+    vacancy_free(node);
     if (node->is_serving) {
         drain_writer(node);
         pipeline_deinit(&node->pipeline);
         snapshots_deinit(&node->snapshots);
     }
     bool was_member = node->consensus != NULL;
-    transfers_free(node->transfers); /* before the log: they wait for files of their own */
-    vacancy_free(node);
+    transfers_free(node->transfers); /* before the log: it waits for files of its own */
     if (was_member && node->shard.aof != NULL && aof_failure(node->shard.aof) == 0) {
         consensus_hint_all(node->consensus);
     }

@@ -122,8 +122,8 @@ static void drain_writer(struct transfers *transfers, struct snapshot_writer *wr
         io_wait(io, io_clock_ns(io) + 1000 * NS_PER_MS);
         struct io_event event;
         while (io_next(io, &event)) {
-            if (event.kind == IO_EVENT_FILE && event.owner == writer) {
-                snapshot_writer_on_event(writer, &event);
+            if (event.kind == IO_EVENT_FILE && transfers_owns(transfers, &event)) {
+                transfers_on_event(transfers, &event); /* perhaps of another fetch */
             } else if (event.kind == IO_EVENT_FILE && event.owner == transfers->shard->aof) {
                 aof_on_event(transfers->shard->aof, &event);
             }

@@ -19,6 +19,7 @@
 #include "network/peers.h"
 #include "node.h"
 #include "storage/snapshot_format.h"
+#include "transfer.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -78,6 +79,10 @@ void vacancy_free(struct node *node)
         while (io_next(node->io, &event)) {
             if (vacancy_owns(vacancy, &event)) {
                 vacancy->is_busy = false;
+            } else if (event.kind == IO_EVENT_FILE && event.owner == node->snapshots.writer) {
+                snapshot_writer_on_event(event.owner, &event);
+            } else if (event.kind == IO_EVENT_FILE && transfers_owns(node->transfers, &event)) {
+                transfers_on_event(node->transfers, &event);
             } else if (event.kind == IO_EVENT_FILE && event.owner == node->shard.aof) {
                 aof_on_event(node->shard.aof, &event);
             }

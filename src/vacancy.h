@@ -32,7 +32,7 @@ enum { /* RAFT channel */
 
 /* dir: where the snapshot files are; NULL: there are none. */
 struct vacancy *vacancy_new(const char *dir, uint32_t replicas);
-/* Waits for what is under way.  NULL is allowed. */
+/* Waits for what is under way; before snapshots and transfers wait for theirs. */
 void vacancy_free(struct node *node);
 
 /* Once per iteration: files that go. */
