@@ -67,6 +67,7 @@ void checks_on_start(struct sim_machine *machine)
         check_digests_start(checks->digests, machine, group);
         if (probe_group(machine, group, &probe) && probe.raft != NULL) {
             check_promises_start(checks->promises, machine, group, &probe);
+            check_hosting_start(checks->hosting, machine, group, &probe);
         }
     }
 }

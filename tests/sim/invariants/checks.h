@@ -92,6 +92,8 @@ void check_hosting_free(struct check_hosting *check);
 void check_hosting_turn(struct check_hosting *check, const struct check_chain *chain,
                         const struct sim_machine *machine, uint32_t group,
                         const struct probe *probe);
+void check_hosting_start(struct check_hosting *check, const struct sim_machine *machine,
+                         uint32_t group, const struct probe *probe);
 /* True when nothing of the group is left on the machine.  `out_why`: what is. */
 bool check_hosting_is_empty(const struct sim_machine *machine, uint32_t group, char *out_why,
                             size_t why_size);

@@ -13,8 +13,9 @@
 #include <stdio.h>
 
 struct hosted {
-    uint64_t last;  /* of the log, when last looked at */
-    uint64_t floor; /* what was committed when it was vacated; 0: never was, or is whole again */
+    uint64_t last;   /* of the log, when last looked at */
+    uint64_t floor;  /* what was committed when it was vacated; 0: never was, or is whole again */
+    uint64_t before; /* where its log ended then */
 };
 
 struct check_hosting {
@@ -70,6 +71,7 @@ void check_hosting_turn(struct check_hosting *check, const struct check_chain *c
     if (probe->last == 0 && hosted->last > 0 && check->sim->plan.sync == AOF_SYNC_ALWAYS) {
         check_vacated(check, machine, group);
         hosted->floor = check_chain_committed(chain, group);
+        hosted->before = hosted->last;
     }
     hosted->last = probe->last;
     if (hosted->floor > 0 && probe->last >= hosted->floor) {
@@ -78,6 +80,16 @@ void check_hosting_turn(struct check_hosting *check, const struct check_chain *c
         sim_fail(check->sim, "I31 hosting",
                  "%s, group %u: vacated at %" PRIu64 ", trusted again at %" PRIu64,
                  sim_node_name(machine->machine), group, hosted->floor, probe->last);
+    }
+}
+
+/* The crash may have come before anything of it was durable: then it never happened. */
+void check_hosting_start(struct check_hosting *check, const struct sim_machine *machine,
+                         uint32_t group, const struct probe *probe)
+{
+    struct hosted *hosted = &check->hosted[machine->number][group];
+    if (hosted->floor > 0 && !raft_is_suspect(probe->raft) && probe->last == hosted->before) {
+        *hosted = (struct hosted){ .last = probe->last };
     }
 }
 
