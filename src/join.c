@@ -390,7 +390,9 @@ int join_run_once(struct node *node)
     drain(node);
     peers_flush(node->peers);
     if (join->is_welcomed) {
-        return node_joined(node, &join->welcome) < 0 ? -EINVAL : 1;
+        int status = node_joined(node, &join->welcome);
+        io_wait(node->io, 0); /* as at the end of every iteration */
+        return status < 0 ? -EINVAL : 1;
     }
     uint64_t deadline_ns = peers_deadline_ns(node->peers);
     deadline_ns = join->due_ns < deadline_ns ? join->due_ns : deadline_ns;
