@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "consensus.h"
 #include "coordinator.h"
+#include "hints.h"
 #include "network/peers.h"
 #include "node.h"
 #include "replica.h"
@@ -159,12 +160,15 @@ static void ask_all(struct node *node, uint64_t id, uint32_t for_ms)
     }
 }
 
-/* Followers that hold a write of the group because it was acknowledged. */
-static uint32_t followers_of_majority(const struct replica *replica)
+/* Followers that hold a write of the group because it was acknowledged.  Of a group that this node
+ * does not hold: as its leader says. */
+static uint32_t followers_of_majority(const struct node *node, const struct replica *replica)
 {
     uint64_t at = 0;
     uint32_t voters = 0;
-    const struct raft_config *config = raft_config(replica->raft, &at);
+    const struct hint *hint = hints_of(node->hints, replica->group);
+    bool is_told = replica->is_vacant && hint != NULL;
+    const struct raft_config *config = is_told ? &hint->members : raft_config(replica->raft, &at);
     for (uint32_t i = 0; i < config->members_count; i++) {
         voters += (config->members[i].roles & RAFT_VOTER) != 0;
     }
@@ -181,7 +185,8 @@ uint32_t acks_count(const struct node *node, uint64_t id)
     }
     for (uint32_t slot = 0; slot + 1 < consensus->count; slot++) { /* not the meta group */
         bool is_covered = wait != NULL && (wait->covered[slot / 8] >> (slot % 8) & 1) != 0;
-        uint32_t sure = is_covered ? UINT32_MAX : followers_of_majority(consensus->replicas[slot]);
+        uint32_t sure =
+            is_covered ? UINT32_MAX : followers_of_majority(node, consensus->replicas[slot]);
         least = sure < least ? sure : least;
     }
     for (uint32_t i = 0; wait != NULL && i < MEMBERS_MAX; i++) {
@@ -257,20 +262,20 @@ static void watch_begin(struct node *node, uint64_t asker, uint64_t id, uint32_t
 }
 
 /* How many followers hold the group up to `target`. */
-static uint32_t holders_of(const struct replica *replica, uint64_t target, uint64_t self)
+static uint32_t holders_of(const struct node *node, const struct replica *replica, uint64_t target)
 {
     uint64_t at = 0;
     uint32_t holders = 0;
     const struct raft_config *config = raft_config(replica->raft, &at);
     if (!replica_is_leader(replica)) {
-        return followers_of_majority(replica);
+        return followers_of_majority(node, replica);
     }
     for (uint32_t i = 0; i < config->members_count; i++) {
         struct raft_peer_view view;
-        holders += config->members[i].node != self &&
+        holders += config->members[i].node != node->consensus->options.node &&
                    raft_peer(replica->raft, config->members[i].node, &view) && view.match >= target;
     }
-    uint32_t sure = followers_of_majority(replica);
+    uint32_t sure = followers_of_majority(node, replica);
     return holders > sure ? holders : sure;
 }
 
@@ -303,8 +308,7 @@ static void watch_step(struct node *node, struct ack_watch *watch)
     uint32_t least = UINT32_MAX - 1; /* leads nothing: stands in nobody's way */
     for (uint32_t i = 0; i + 1 < consensus->count; i++) {
         if (watch->targets[i] != 0) {
-            uint32_t holders =
-                holders_of(consensus->replicas[i], watch->targets[i], consensus->options.node);
+            uint32_t holders = holders_of(node, consensus->replicas[i], watch->targets[i]);
             least = holders < least ? holders : least;
         }
     }

@@ -34,9 +34,10 @@
 
 enum { GROUPS_MAX = PARTITIONS_MAX + 1 }; /* the last one stands for the meta group */
 
-struct check_group {         /* what is known about one group */
-    uint64_t snapshot_index; /* of the newest good snapshot; 0: none */
-    uint64_t first_index;    /* in the log; 0: none */
+struct check_group {            /* what is known about one group */
+    uint64_t snapshot_index;    /* of the newest good snapshot; 0: none */
+    uint64_t snapshot_sequence; /* of the log when it was begun */
+    uint64_t first_index;       /* in the log; 0: none */
     uint64_t last_index;
     uint64_t entries;
     uint64_t missing; /* entries between snapshot, first and last that are nowhere */
@@ -300,6 +301,7 @@ static void look_at_snapshot(struct check *check, const struct snapshot_file *fi
     if (state == SNAPSHOT_GOOD) {
         if (group->snapshot_index < file->index) {
             group->snapshot_index = file->index;
+            group->snapshot_sequence = meta.sequence;
         }
         return;
     }
@@ -414,6 +416,7 @@ static void state_print_json(const struct check *check, const struct aof_record 
         (void)json_object_set_new(row, "term", number(state.term));
         (void)json_object_set_new(row, "voted_for", json_string(voted));
         (void)json_object_set_new(row, "commit", number(state.commit));
+        (void)json_object_set_new(row, "suspect", json_boolean(state.is_suspect));
     } else if (record->type == AOF_LOG_RESET && log_reset_read(record->body, &reset)) {
         (void)json_object_set_new(row, "index", number(reset.index));
         (void)json_object_set_new(row, "term", number(reset.term));
@@ -428,8 +431,8 @@ static void state_print(const struct check *check, const struct aof_record *reco
     if (record->type == AOF_HARD_STATE && hard_state_read(record->body, &state)) {
         char voted[MEMBER_TEXT_MAX];
         voted_name(check, state.voted_for, voted);
-        buffer_printf(check->out, "  term %" PRIu64 "  voted for %s  commit %" PRIu64, state.term,
-                      voted, state.commit);
+        buffer_printf(check->out, "  term %" PRIu64 "  voted for %s  commit %" PRIu64 "%s",
+                      state.term, voted, state.commit, state.is_suspect ? "  suspect" : "");
     } else if (record->type == AOF_LOG_RESET && log_reset_read(record->body, &reset)) {
         buffer_printf(check->out, "  index %" PRIu64 "  term %" PRIu64, reset.index, reset.term);
     }
@@ -525,6 +528,13 @@ static bool reset_count(struct check *check, const struct aof_record *record)
     struct log_reset reset;
     if (group == NULL || !log_reset_read(record->body, &reset)) {
         return false;
+    }
+    if (reset.index == 0) { /* vacated: what was there before is void, also what was missing */
+        bool is_later = group->snapshot_sequence >= record->sequence;
+        *group = is_later ? *group : (struct check_group){ 0 };
+        group->missing = 0;
+        group->last_index = 0;
+        return true;
     }
     place_count(check, group, reset.index + 1);
     group->last_index = reset.index;

@@ -197,13 +197,9 @@ static void step(struct consensus *consensus, struct replica *replica, struct ra
         make_room(replica);
     }
     uint64_t term = replica->term;
-    bool was_suspect = raft_is_suspect(replica->raft);
     input.now_ms = consensus->now_ms;
     raft_step(replica->raft, &input, consensus->output);
     take_output(consensus, replica, /* is_proposal= */ false);
-    if (UNLIKELY(was_suspect) && !raft_is_suspect(replica->raft)) {
-        append_hard_state(consensus, replica); /* whole: the next start may believe it again */
-    }
     if (UNLIKELY(replica_has_queued(replica)) &&
         (replica->role != RAFT_LEADER || replica->term != term)) {
         flush_queued(consensus, replica); /* raft refuses them */
@@ -257,15 +253,14 @@ static void append_hard_state(struct consensus *consensus, struct replica *repli
     uint64_t hint = commit < durable ? commit : durable;
     struct hard_state state = {
         .term = raft_term(replica->raft),
-        .voted_for = MUTANT(MUT_VOTE_NOT_WRITTEN)     ? 0
-                     : raft_is_suspect(replica->raft) ? HARD_STATE_SUSPECT
-                                                      : raft_voted_for(replica->raft),
+        .voted_for = MUTANT(MUT_VOTE_NOT_WRITTEN) ? 0 : raft_voted_for(replica->raft),
         .commit = MUTANT(MUT_HINT_UNCOMMITTED) ? durable : hint,
+        .is_suspect = raft_is_suspect_on_disk(replica->raft),
     };
     struct aof *aof = consensus->shard->aof;
-    hard_state_write(&state, aof_record_begin(aof, HARD_STATE_BYTES));
-    replica->hard_state_sequence = aof_record_end(aof, HARD_STATE_BYTES, AOF_HARD_STATE,
-                                                  (uint16_t)replica->group, /* more= */ false);
+    size_t size = hard_state_write(&state, aof_record_begin(aof, HARD_STATE_BYTES_MAX));
+    replica->hard_state_sequence =
+        aof_record_end(aof, size, AOF_HARD_STATE, (uint16_t)replica->group, /* more= */ false);
     consensus->shard->proposed_sequence = replica->hard_state_sequence;
     replica->hinted_commit = hint;
     replica->unhinted_bytes = 0;
@@ -456,6 +451,7 @@ static void note_leadership(struct consensus *consensus, struct replica *replica
 {
     bool was_leader = role == RAFT_LEADER;
     bool is_leader = replica->role == RAFT_LEADER;
+    consensus->leadership_changes++;
     consensus->leaders_count += (is_leader ? 1u : 0u) - (was_leader ? 1u : 0u);
     if (replica->role == RAFT_CANDIDATE && role != RAFT_CANDIDATE) {
         consensus->elections++;
@@ -803,13 +799,20 @@ static void fail_queued(struct consensus *consensus, struct replica *replica, ui
     consensus_touch(consensus, replica);
 }
 
-/* The log gives way to a snapshot: which of its entries were committed is not known. */
-static void fail_unknown(struct consensus *consensus, struct replica *replica)
+static void fail_queue(struct consensus *consensus, struct pending_queue *queue)
 {
-    struct pending_queue *queue = &replica->pending;
     while (queue->head != queue->tail) {
         struct pending pending = *pending_at(queue, queue->head++);
         answer_pending(consensus, &pending, pending.kind == PENDING_READ ? no_read : unknown);
+    }
+}
+
+/* The log gives way to a snapshot, or to nothing: which entries were committed is not known. */
+static void fail_unknown(struct consensus *consensus, struct replica *replica)
+{
+    fail_queue(consensus, &replica->pending);
+    if (raft_last_index(replica->raft) == 0) {
+        fail_queue(consensus, &replica->reads);
     }
 }
 
@@ -935,6 +938,27 @@ bool consensus_snapshot_done(struct consensus *consensus, struct replica *replic
              .snapshot_done = { snapshot == NULL ? &none : snapshot, snapshot == NULL },
          });
     return consensus->output->snapshot_adopted;
+}
+
+void consensus_hint(struct consensus *consensus, struct replica *replica, uint64_t leader,
+                    uint64_t term)
+{
+    uint64_t known_leader = replica->leader;
+    uint64_t known_term = replica->term;
+    replica->hint_leader = leader;
+    replica->hint_term = term;
+    replica_refresh(replica);
+    if (replica->leader != known_leader || replica->term != known_term) {
+        note_leadership(consensus, replica, replica->role, known_leader);
+    }
+}
+
+enum raft_result consensus_vacate(struct consensus *consensus, struct replica *replica,
+                                  uint64_t term, uint64_t index, const struct raft_config *config)
+{
+    step(consensus, replica,
+         (struct raft_input){ .kind = RAFT_INPUT_VACATE, .vacate = { term, index, config } });
+    return consensus->output->result;
 }
 
 uint64_t consensus_rewrite_hard_states(struct consensus *consensus, uint64_t sequence)

@@ -95,6 +95,7 @@ struct consensus {
     struct raft_wire_message *message;  /* scratch */
     struct raft_entry *entries;         /* scratch: RAFT_APPEND_ENTRIES_MAX */
     uint64_t elections, leader_changes; /* statistics */
+    uint64_t leadership_changes; /* grows whenever some replica's role, term or leader changes */
 };
 
 /* ── life ────────────────────────────────────────────────────────────────────────────────────── */
@@ -184,6 +185,14 @@ enum raft_result consensus_change(struct consensus *consensus, struct replica *r
  * adopts it: the caller then makes it the group's state at once. */
 bool consensus_snapshot_done(struct consensus *consensus, struct replica *replica,
                              const struct raft_snapshot *snapshot);
+/* Another node says who leads the group (0: that the sender does so no more) in this term. */
+void consensus_hint(struct consensus *consensus, struct replica *replica, uint64_t leader,
+                    uint64_t term);
+/* A leader said that this replica is no member (cluster/vacate.c).  config: what raft begins with
+ * again.  RAFT_OK: it has forgotten all; the caller sees to the rest.  Else: not now, or the word
+ * is old. */
+enum raft_result consensus_vacate(struct consensus *consensus, struct replica *replica,
+                                  uint64_t term, uint64_t index, const struct raft_config *config);
 /* Writes the hard state of every replica whose last record is older than `sequence` again, so that
  * the AOF before it may go.  Returns the newest sequence that must be synced before it does. */
 uint64_t consensus_rewrite_hard_states(struct consensus *consensus, uint64_t sequence);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "consensus.h"
 #include "gossip.h"
+#include "hints.h"
 #include "log.h"
 #include "moves.h"
 #include "network/peers.h"
@@ -19,6 +20,7 @@
 #include "recovery.h"
 #include "replica.h"
 #include "roster.h"
+#include "vacancy.h"
 
 enum {
     STEP_MS = 250,
@@ -140,7 +142,9 @@ bool coordinator_on_peer_event(struct node *node, const struct peer_event *event
         watch->hello = *event->hello;
     }
     if (event->kind != PEER_EVENT_FRAME || event->frame_kind != PEER_FRAME_STAY) {
-        return event->kind == PEER_EVENT_FRAME && acks_on_frame(node, event);
+        return hints_on_peer_event(node, event) ||
+               (event->kind == PEER_EVENT_FRAME &&
+                (acks_on_frame(node, event) || vacancy_on_frame(node, event)));
     }
     if (event->body.size == STAY_BYTES && watch != NULL) {
         uint32_t ms = load_u32(event->body.data);
@@ -186,6 +190,8 @@ void coordinator_step(struct node *node)
     const struct consensus *consensus = node->consensus;
     meta_follow(node);
     acks_step(node);
+    hints_step(node);
+    vacancy_step(node);
     if (LIKELY(consensus->now_ms < coordinator->next_ms)) {
         return;
     }
@@ -201,6 +207,7 @@ void coordinator_step(struct node *node)
     cluster_dial(node); /* where they are, whatever the list says: it may take their votes to change
                            it */
     roster_step(node);
+    vacancy_ask(node);
 }
 
 /* Hundreds of partitions change their leader at once: one line says what has become of it. */
@@ -225,7 +232,7 @@ bool coordinator_peer_is_close(const struct node *node, const struct replica *re
     const struct consensus_options *options = &node->consensus->options;
     uint64_t recent_ms = options->election_timeout_ms + 2 * (uint64_t)options->heartbeat_ms;
     struct raft_peer_view view;
-    return raft_peer(replica->raft, number, &view) && view.answered_ms != 0 &&
+    return raft_peer(replica->raft, number, &view) && view.answered_ms != 0 && !view.is_suspect &&
            view.answered_ms + recent_ms >= node->consensus->now_ms &&
            view.match + entries >= raft_last_index(replica->raft);
 }
@@ -380,8 +387,8 @@ uint32_t coordinator_rebalance(struct node *node)
     coordinator_hurry(node->coordinator);
     for (uint32_t i = 0; i < node->consensus->count; i++) {
         const struct replica *replica = node->consensus->replicas[i];
-        uint64_t at = 0;
-        uint64_t home = members_home(placement, raft_config(replica->raft, &at), replica->group);
+        const struct raft_config *config = moves_config(node, replica);
+        uint64_t home = config != NULL ? members_home(placement, config, replica->group) : 0;
         away += home != 0 && replica->leader != home;
     }
     log_event(node->log, LOG_INFO, "rebalance", LOG_U64("leaders", away));

@@ -193,6 +193,7 @@ static struct kept *kept_new(struct forward *forward, const struct forward_reque
         .order = ++forward->arrivals,
         .is_write = request->is_write,
         .follows_writes = request->follows_writes,
+        .is_any = request->is_any,
         .asker = request->asker,
         .command = request->command,
         .call_size = size,
@@ -220,6 +221,7 @@ void forward_send(struct forward *forward, const struct forward_request *request
     kept->slot = slot_take(forward, kept);
     kept->writes_before = group->writes;
     group->writes += kept->is_write;
+    group->anys += kept->is_any;
     list_push(&group->requests, &kept->in_group);
     list_push(&forward->ages, &kept->in_age);
     list_init(&kept->in_writes);
@@ -249,6 +251,7 @@ static void kept_settle(struct forward *forward, struct kept *kept)
     if (group->cursor == &kept->in_group) {
         group->cursor = kept->in_group.next;
     }
+    group->anys -= kept->is_any;
     list_remove(&kept->in_group);
     list_remove(&kept->in_age);
     list_remove(&kept->in_writes);
@@ -365,6 +368,13 @@ void forward_leader_changed(struct forward *forward, uint32_t group)
     if (!list_is_empty(&changed->requests)) {
         group_route(forward, changed);
     }
+}
+
+uint32_t forward_any_count(const struct forward *forward, uint32_t group)
+{
+    const struct kept_group *asked = forward_group(forward, group);
+    ASSERT(asked != NULL);
+    return asked->anys;
 }
 
 bool forward_holds(const struct forward *forward, uint32_t group)

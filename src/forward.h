@@ -47,6 +47,7 @@ struct forward_request {
     const struct slice *argv; /* copied */
     bool is_write;
     bool follows_writes;          /* its connection has writes under way: a read must see them */
+    bool is_any;                  /* a read at level ANY of what is not held here (any_gate) */
     struct request_origin origin; /* node 0: forward numbers it (writes), or none is needed */
     struct asker asker;
 };
@@ -72,6 +73,9 @@ bool forward_is_full(const struct forward *forward);
 /* True while requests of the group are kept that have not run here in this term.  A leader then
  * sends further requests through forward_send as well: they must not overtake those. */
 bool forward_holds(const struct forward *forward, uint32_t group);
+
+/* Reads with is_any that are kept. */
+uint32_t forward_any_count(const struct forward *forward, uint32_t group);
 
 /* A group has another leader, or another term, or none. */
 void forward_leader_changed(struct forward *forward, uint32_t group);

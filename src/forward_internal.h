@@ -32,7 +32,7 @@ struct kept {
     uint64_t first_id, id;  /* of the first and the latest sending; 0: none */
     uint32_t slot;
     uint32_t doubts; /* sendings that were not refused */
-    bool is_write, follows_writes, is_numbered;
+    bool is_write, follows_writes, is_numbered, is_any;
     struct request_origin origin;
     struct asker asker;
     const struct command *command;
@@ -50,6 +50,7 @@ struct kept_group {
     struct route *route; /* NULL: no leader is known */
     uint64_t term;
     uint64_t writes; /* kept so far */
+    uint32_t anys;   /* is_any */
     uint64_t retry_ms;
     struct list in_list;
     struct list *list; /* where it is; NULL: nowhere */

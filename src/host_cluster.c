@@ -12,6 +12,7 @@
 #include "coordinator.h"
 #include "forward.h"
 #include "gossip.h"
+#include "hints.h"
 #include "log.h"
 #include "network/peers.h"
 #include "node.h"
@@ -75,6 +76,22 @@ static void member_self(const struct node *node, struct host_member *out)
     out->slot_port = self.slot_port;
 }
 
+static uint32_t groups_held_by(const struct node *node, uint64_t number)
+{
+    bool is_known = true;
+    uint32_t held = 0;
+    if (node->consensus == NULL) {
+        return node->shard.keyspace.count;
+    }
+    if (number != node->consensus->options.node) {
+        return hints_held(node->hints, number, &is_known);
+    }
+    for (uint32_t i = 0; i < node->shard.keyspace.count; i++) {
+        held += !node->consensus->replicas[i]->is_vacant;
+    }
+    return held;
+}
+
 static void host_member(struct host *host, uint32_t at, struct host_member *out)
 {
     struct node *node = node_of(host);
@@ -97,7 +114,7 @@ static void host_member(struct host *host, uint32_t at, struct host_member *out)
         .cluster_port = member->cluster_port,
         .partitions_led =
             is_member ? groups_led_by(node, member->number) : node->shard.keyspace.count,
-        .partitions_held = node->shard.keyspace.count,
+        .partitions_held = groups_held_by(node, member->number),
         .virtual_nodes = node_targets(node)->virtual_nodes[at],
         .uptime_s = coordinator_alive_ms(node, member->number) / 1000,
     };
@@ -141,12 +158,18 @@ static void lone_partition(const struct node *node, uint32_t partition, struct h
     };
 }
 
+/* It holds something that does not count.  (Who was vacated holds nothing.) */
+static bool is_doubtful(const struct replica *replica)
+{
+    return raft_is_suspect(replica->raft) && !replica->is_vacated;
+}
+
 static const char *state_of(const struct replica *replica)
 {
     if (replica->leader == 0) {
         return "NOQUORUM";
     }
-    return replica->is_fetching ? "LOADING" : raft_is_suspect(replica->raft) ? "SUSPECT" : "OK";
+    return replica->is_fetching ? "LOADING" : is_doubtful(replica) ? "SUSPECT" : "OK";
 }
 
 /* Adds a member of the group; what is known of it. */
@@ -182,6 +205,11 @@ static void host_partition(struct host *host, uint32_t partition, struct host_pa
         consensus_replica(node->consensus, partition == HOST_META ? GROUP_META : partition);
     uint64_t at = 0;
     const struct raft_config *config = raft_config(replica->raft, &at);
+    const struct hint *hint = hints_of(node->hints, partition);
+    if (replica->is_vacant) { /* what its leader says, if it has said anything */
+        static const struct raft_config unknown;
+        config = hint != NULL ? &hint->members : &unknown;
+    }
     *out = (struct host_partition){
         .state = state_of(replica),
         .leader = position_of(node, replica->leader),
@@ -223,7 +251,7 @@ static void facts_of_groups(const struct node *node, struct host_facts *out)
         const struct replica *replica = consensus->replicas[i];
         uint64_t lag = follower_lag(replica, consensus->options.node);
         out->term = replica->term > out->term ? replica->term : out->term;
-        out->raft_suspects += raft_is_suspect(replica->raft);
+        out->raft_suspects += is_doubtful(replica);
         out->raft_apply_lag += replica->commit_index - replica->applied;
         out->raft_commit_lag += raft_last_index(replica->raft) - replica->commit_index;
         out->raft_follower_lag = lag > out->raft_follower_lag ? lag : out->raft_follower_lag;

@@ -71,8 +71,10 @@ static const struct replica *group_that_needs(const struct node *node, uint64_t 
 {
     for (uint32_t i = 0; i < node->consensus->count; i++) {
         const struct replica *replica = node->consensus->replicas[i];
-        uint64_t at = 0;
-        const struct raft_config *config = raft_config(replica->raft, &at);
+        const struct raft_config *config = moves_config(node, replica);
+        if (config == NULL || config->members_count == 0) {
+            continue; /* not known here */
+        }
         bool lives = half_lives(node, config, RAFT_VOTER, number) &&
                      half_lives(node, config, RAFT_OUTGOING, number);
         if (raft_config_is_voter(config, number) && !lives) {

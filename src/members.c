@@ -521,13 +521,14 @@ void members_target(const struct members *members, const struct placement *place
         }
     }
     struct raft_config target = { .members_count = 0 };
+    bool all_learn = placement->members_count < MEMBERS_SAFE;
     for (uint32_t i = 0; i < members->count; i++) {
         const struct member *member = &members->items[i];
         bool votes = false;
         for (uint32_t v = 0; v < voters_count; v++) {
             votes = votes || voters[v] == member->number;
         }
-        if (votes || group == GROUP_META || member->state == MEMBER_ACTIVE) {
+        if (votes || group == GROUP_META || (all_learn && member->state == MEMBER_ACTIVE)) {
             bool added = raft_config_add(&target, member->number, member->incarnation,
                                          votes ? RAFT_VOTER : RAFT_LEARNER);
             ASSERT(added);

@@ -109,8 +109,8 @@ MUST_USE bool members_decode(struct members *members, struct slice bytes);
 
 /* The configuration a group should have: with fewer than three ACTIVE members its one voter stays
  * (the founder, or `current`'s voter, or who is ACTIVE) and the others learn; with three and more
- * the replicas of the placement (of this list: targets.h) vote, the other ACTIVE ones learn.  All
- * members follow the meta group. */
+ * the replicas of the placement (of this list: targets.h) vote, and nobody else holds it.  All
+ * members follow the meta group: there the others learn. */
 void members_target(const struct members *members, const struct placement *placement,
                     uint32_t group, const struct raft_config *current,
                     struct raft_config *out_target);

@@ -8,12 +8,19 @@
 #include "cluster/confchange.h"
 #include "consensus.h"
 #include "coordinator.h"
+#include "hints.h"
 #include "log.h"
 #include "node.h"
 #include "replica.h"
 #include "transfer.h"
 
-enum { SAMPLE_MS = 1000, SAMPLES = 4 }; /* the rate is that of the last few seconds */
+enum {
+    SAMPLE_MS = 1000,
+    SAMPLES = 4,     /* the rate is that of the last few seconds */
+    PHASE_SHIFT = 1, /* in a hint's flags */
+};
+
+_Static_assert(MIGRATION_PHASES << PHASE_SHIFT <= UINT8_MAX, "a phase fits into a hint");
 
 struct moves {
     uint8_t *phases; /* owned: enum migration_phase, of each group that this node leads */
@@ -21,6 +28,8 @@ struct moves {
     uint64_t left[SAMPLES]; /* bytes, a second after the other; the latest first */
     uint32_t samples;
 };
+
+static bool move_look(struct node *node, const struct replica *replica, struct move *out);
 
 struct moves *moves_new(uint32_t groups)
 {
@@ -71,17 +80,31 @@ static bool is_ready(const struct node *node, const struct replica *replica, uin
             raft_peer(replica->raft, number, &view) && view.match >= at);
 }
 
-/* False: the group is where it should be. */
+const struct raft_config *moves_config(const struct node *node, const struct replica *replica)
+{
+    uint64_t at = 0;
+    if (!replica->is_vacant || replica->group == GROUP_META) {
+        return raft_config(replica->raft, &at);
+    }
+    const struct hint *hint = hints_of(node->hints, replica->group);
+    return hint != NULL ? &hint->members : NULL;
+}
+
+/* False: the group is where it should be, or nothing is known of it. */
 static bool migration_make(struct node *node, const struct replica *replica, struct migration *out)
 {
     uint64_t at = 0;
-    const struct raft_config *current = raft_config(replica->raft, &at);
+    const struct raft_config *current = moves_config(node, replica);
     struct raft_config target;
+    if (current == NULL || current->members_count == 0) {
+        return false;
+    }
     members_target(&node->members, &node_targets(node)->placement, replica->group, current,
                    &target);
     if (LIKELY(raft_config_equal(current, &target))) {
         return false;
     }
+    (void)raft_config(replica->raft, &at);
     out->count = 0;
     out->leader = node->consensus->options.node;
     out->bytes = bytes_of(node, replica);
@@ -140,6 +163,24 @@ static void carry_out(struct node *node, struct replica *replica, const struct m
     }
 }
 
+/* What the others are to be told of the partitions this node leads. */
+static void tell(struct node *node)
+{
+    for (uint32_t i = 0; i < node->consensus->count; i++) {
+        const struct replica *replica = node->consensus->replicas[i];
+        struct move move = { .phase = MIGRATION_SETTLED };
+        if (replica->group == GROUP_META || !replica_is_leader(replica)) {
+            continue;
+        }
+        if (!move_look(node, replica, &move)) {
+            move.phase = MIGRATION_SETTLED;
+            move.bytes_left = 0;
+        }
+        hints_set_moving(node->hints, replica->group, (uint8_t)(move.phase << PHASE_SHIFT),
+                         move.bytes_left);
+    }
+}
+
 /* Every second, what is left: its decline is the rate. */
 static void sample(struct node *node)
 {
@@ -149,6 +190,7 @@ static void sample(struct node *node)
         return;
     }
     moves->sampled_ms = node->consensus->now_ms;
+    tell(node);
     moves_sum(node, &sum);
     memmove(&moves->left[1], &moves->left[0], sizeof(moves->left) - sizeof(moves->left[0]));
     moves->left[0] = sum.bytes_left;
@@ -196,6 +238,20 @@ static uint64_t bytes_done(const struct node *node, const struct replica *replic
     return is_there || sent > bytes ? bytes : sent;
 }
 
+/* What the leader of a partition says of its move. */
+static void told_by_leader(const struct node *node, const struct replica *replica,
+                           struct move *move)
+{
+    const struct hint *hint =
+        replica->group == GROUP_META ? NULL : hints_of(node->hints, replica->group);
+    if (hint != NULL && hint->leader != 0) {
+        move->is_known = true;
+        move->phase = (enum migration_phase)((hint->flags >> PHASE_SHIFT) % MIGRATION_PHASES);
+        move->bytes_left = hint->bytes_left;
+        move->bytes = move->bytes > move->bytes_left ? move->bytes : move->bytes_left;
+    }
+}
+
 /* False: the group is where it should be. */
 static bool move_look(struct node *node, const struct replica *replica, struct move *out)
 {
@@ -218,6 +274,9 @@ static bool move_look(struct node *node, const struct replica *replica, struct m
         }
     }
     out->phase = (enum migration_phase)node->moves->phases[replica->slot];
+    if (!out->is_known) {
+        told_by_leader(node, replica, out);
+    }
     return out->from_count + out->to_count > 0;
 }
 

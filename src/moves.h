@@ -39,6 +39,9 @@ struct moves *moves_new(uint32_t groups);
 void moves_free(struct moves *moves); /* NULL is allowed */
 /* One step of each group this node leads. */
 void moves_step(struct node *node);
+/* A group's configuration, as far as this node knows: from its own log, or as the leader says
+ * (hints.h).  NULL: not at all. */
+const struct raft_config *moves_config(const struct node *node, const struct replica *replica);
 /* The groups that are not where they should be, one after the other: *at is 0 to begin. */
 bool moves_next(struct node *node, uint32_t *at, struct move *out_move);
 void moves_sum(struct node *node, struct moves_sum *out_sum);

@@ -10,6 +10,7 @@
 #include "coordinator.h"
 #include "forward.h"
 #include "gossip.h"
+#include "hints.h"
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
@@ -17,6 +18,7 @@
 #include "network/peers.h"
 #include "recovery.h"
 #include "transfer.h"
+#include "vacancy.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -138,6 +140,8 @@ static uint32_t handle_events(struct node *node)
         } else if (event.kind == IO_EVENT_FILE && node->transfers != NULL &&
                    transfers_owns(node->transfers, &event)) {
             transfers_on_event(node->transfers, &event);
+        } else if (vacancy_owns(node->vacancy, &event)) {
+            vacancy_on_event(node, &event);
         } else if (event.kind != IO_EVENT_WAKE && server_owns(node->server, &event)) {
             struct conn *conn = server_on_event(node->server, &event);
             if (conn != NULL) {
@@ -321,6 +325,7 @@ static void drain_writer(struct node *node)
 void node_deinit(struct node *node)
 {
     bool is_clean = false;
+    vacancy_free(node);
     if (node->is_serving) {
         drain_writer(node);
         pipeline_deinit(&node->pipeline);
@@ -343,6 +348,7 @@ void node_deinit(struct node *node)
             coordinator_free(node->coordinator);
             acks_free(node->acks);
             moves_free(node->moves);
+            hints_free(node->hints);
             forward_free(node->forward);
             consensus_free(node->consensus);
         }

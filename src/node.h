@@ -33,6 +33,7 @@ struct coordinator;
 struct forward;
 struct gossip;
 struct io;
+struct hints;
 struct join;
 struct join_welcome;
 struct log;
@@ -40,6 +41,7 @@ struct moves;
 struct peers;
 struct replica_log;
 struct transfers;
+struct vacancy;
 
 /* Rates, sampled by housekeeping. */
 struct node_rates {
@@ -73,6 +75,8 @@ struct node {
     struct gossip *gossip;
     struct acks *acks;
     struct moves *moves;
+    struct hints *hints;
+    struct vacancy *vacancy;
     struct join *join;     /* asks to join, or takes in those who ask */
     uint64_t members_seen; /* the epoch that peers and meta file know */
     struct node_rates rates;

@@ -24,6 +24,7 @@
 #include "coordinator.h"
 #include "forward.h"
 #include "gossip.h"
+#include "hints.h"
 #include "io/io.h"
 #include "join.h"
 #include "log.h"
@@ -31,6 +32,7 @@
 #include "network/peers.h"
 #include "recovery.h"
 #include "transfer.h"
+#include "vacancy.h"
 #include "version.h"
 
 #include <errno.h>
@@ -231,6 +233,8 @@ void cluster_start(struct node *node, const struct replica_log *logs, uint32_t c
     transfers_set_rate(node->transfers, (uint64_t)config->migrate_rate << 20);
     node->moves = moves_new(count);
     node->acks = acks_new(options.boot);
+    node->hints = hints_new(count - 1);
+    node->vacancy = vacancy_new(node->data_dir != NULL ? config->data_dir : NULL, count);
     node->coordinator = coordinator_new(node->members.index, recovery_is_settled(consensus));
     node->gossip = gossip_new(node);
     consensus->forward = node->forward;

@@ -19,6 +19,7 @@
 #include "log.h"
 #include "network/peers.h"
 #include "transfer.h"
+#include "vacancy.h"
 
 enum { NS_PER_MS = 1000000 };
 
@@ -152,7 +153,7 @@ bool member_has_work(const struct node *node)
     }
     return node->consensus != NULL &&
            (consensus_has_work(node->consensus) || transfers_has_work(node->transfers) ||
-            shard_has_discarded(&node->shard));
+            shard_has_discarded(&node->shard) || vacancy_has_work(node));
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)

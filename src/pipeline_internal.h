@@ -74,12 +74,15 @@ struct routed {
     bool is_write;
     bool follows_writes;
     bool is_partial;
+    bool is_any; /* a read at level ANY, of something that is not held here */
     struct request_origin origin;
 };
 /* Gives the answer a place; the partition is still to be set. */
-struct routed routed_of(struct staged *staged, bool is_write);
+struct routed routed_of(const struct pipeline *pipeline, struct staged *staged, bool is_write);
 /* Here, or to the partition's leader. */
 void route_one(struct pipeline *pipeline, struct routed *routed);
+/* True when this replica may answer reads at level ANY. */
+bool route_any_is_here(const struct pipeline *pipeline, struct replica *replica);
 /* The level at which a client's read is to be answered. */
 enum consistency pipeline_level(const struct pipeline *pipeline, const struct staged *staged);
 /* The number under which a client's requests are remembered: never that of a node. */

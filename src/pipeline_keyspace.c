@@ -57,7 +57,8 @@ static void part_route(struct pipeline *pipeline, const struct routed *whole, ui
     part.staged.asker = asker;
     part.staged.place = (struct key_place){ .is_known = true, .partition = partition };
     part.partition = partition;
-    if (pipeline_level(pipeline, &whole->staged) == CONSISTENCY_ANY || MUTANT(MUT_READ_LOCAL)) {
+    struct replica *replica = consensus_replica(pipeline->shard->consensus, partition);
+    if ((whole->is_any && route_any_is_here(pipeline, replica)) || MUTANT(MUT_READ_LOCAL)) {
         pipeline_read_now(pipeline, &part.staged);
     } else {
         route_one(pipeline, &part);
@@ -83,7 +84,7 @@ static struct gather *gather_for(struct pipeline *pipeline, const struct staged 
 
 static void route_over(struct pipeline *pipeline, struct staged *staged, const struct range *range)
 {
-    struct routed whole = routed_of(staged, /* is_write= */ false);
+    struct routed whole = routed_of(pipeline, staged, /* is_write= */ false);
     struct gather *gather = gather_for(pipeline, &whole.staged, range->count);
     for (uint32_t i = 0; i < range->count; i++) {
         part_route(pipeline, &whole, range->partitions[i], gather_part(gather, i, 0));
@@ -142,7 +143,7 @@ static void scan_over(struct pipeline *pipeline, struct staged *staged,
                       const struct scan_request *request, const bool *shown,
                       const struct range *range)
 {
-    struct routed whole = routed_of(staged, /* is_write= */ false);
+    struct routed whole = routed_of(pipeline, staged, /* is_write= */ false);
     uint64_t *cursors = cursors_new(pipeline, shown, range, request->cursor);
     struct gather *gather = gather_scan_new(&whole.staged.asker, staged->command, range->count,
                                             cursors, request->count);

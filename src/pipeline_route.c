@@ -5,7 +5,8 @@
  *   one partition     run_here, or forward_send
  *   several           a part for each (MGET, EXISTS, DEL, MSET ...), gathered again: each part is
  *                     atomic, the whole is not; commands that cannot be split get CROSSSLOT
- *   ANY reads         this node's own replicas, whatever they have applied
+ *   ANY reads         this node's own replicas, whatever they have applied; of a partition that is
+ *                     not held here its leader (replica.h, any_gate)
  *   KEYS, SCAN ...    a part for each partition (pipeline_keyspace.c)
  *
  * A read runs at once under the leader's lease; without one it waits for a confirmed read point
@@ -36,6 +37,9 @@ uint64_t pipeline_session(struct slice client)
 
 static void send_on(struct pipeline *pipeline, const struct routed *routed)
 {
+    if (routed->is_any) {
+        consensus_replica(pipeline->shard->consensus, routed->partition)->any_gate = ANY_AWAY;
+    }
     struct forward_request request = {
         .group = routed->partition,
         .command = routed->staged.command,
@@ -43,6 +47,7 @@ static void send_on(struct pipeline *pipeline, const struct routed *routed)
         .argv = routed->staged.argv,
         .is_write = routed->is_write,
         .follows_writes = routed->follows_writes,
+        .is_any = routed->is_any,
         .origin = routed->origin,
         .asker = routed->staged.asker,
     };
@@ -152,20 +157,24 @@ static bool leads(const struct pipeline *pipeline, const struct replica *replica
 void route_one(struct pipeline *pipeline, struct routed *routed)
 {
     struct replica *replica = consensus_replica(pipeline->shard->consensus, routed->partition);
+    bool is_bridge = routed->is_any && replica->any_gate == ANY_BRIDGE && !routed->follows_writes;
     if (leads(pipeline, replica, routed->follows_writes)) {
         run_here(pipeline, replica, routed);
+    } else if (is_bridge) {
+        consensus_read(pipeline->shard->consensus, replica, pipeline_late(&routed->staged), 0);
     } else {
         send_on(pipeline, routed);
     }
 }
 
-struct routed routed_of(struct staged *staged, bool is_write)
+struct routed routed_of(const struct pipeline *pipeline, struct staged *staged, bool is_write)
 {
     bool has_earlier = conn_owed(staged->conn) > 0; /* before this one has a place of its own */
     (void)pipeline_asker(staged);
     return (struct routed){
         .staged = *staged,
         .is_write = is_write,
+        .is_any = !is_write && pipeline_level(pipeline, staged) == CONSISTENCY_ANY,
         .follows_writes = has_earlier,
         .origin = is_write ? pipeline_origin(staged) : (struct request_origin){ 0 },
     };
@@ -177,7 +186,7 @@ static void route_split(struct pipeline *pipeline, struct staged *staged, bool i
     struct shard *shard = pipeline->shard;
     const struct command *command = staged->command;
     const struct key_parts *parts = shard_split_keys(shard, command, staged->argc, staged->argv);
-    struct routed whole = routed_of(staged, is_write);
+    struct routed whole = routed_of(pipeline, staged, is_write);
     uint32_t *order = NULL;
     if ((command->flags & COMMAND_BY_KEY) != 0) {
         order = mem_alloc(parts->keys * sizeof(*order));
@@ -219,7 +228,7 @@ static void route_keys(struct pipeline *pipeline, struct staged *staged, bool is
     bool has_keys = command_keys(command, staged->argc, &first, &last, &step);
     ASSERT(has_keys);
     if (pipeline_is_one_partition(pipeline->shard, command, staged->argc, staged->argv)) {
-        struct routed routed = routed_of(staged, is_write);
+        struct routed routed = routed_of(pipeline, staged, is_write);
         routed.partition = keyspace_partition(&pipeline->shard->keyspace, staged->argv[first]);
         route_one(pipeline, &routed);
     } else if (can_be_split(command)) {
@@ -241,6 +250,36 @@ enum consistency pipeline_level(const struct pipeline *pipeline, const struct st
     return level != CONSISTENCY_DEFAULT ? level : pipeline->node->config->consistency;
 }
 
+bool route_any_is_here(const struct pipeline *pipeline, struct replica *replica)
+{
+    if (replica->is_vacant) {
+        replica->any_gate = ANY_AWAY;
+    } else if (UNLIKELY(replica->any_gate == ANY_AWAY) &&
+               forward_any_count(pipeline->node->forward, replica->group) == 0) {
+        replica->any_gate = ANY_BRIDGE;
+        replica->any_read_id = replica->next_read_id + 1;
+    }
+    bool is_proven = replica->confirmed_read_id >= replica->any_read_id &&
+                     replica->applied >= replica->read_index;
+    if (UNLIKELY(replica->any_gate == ANY_BRIDGE) && is_proven) {
+        replica->any_gate = ANY_HERE;
+    }
+    return replica->any_gate == ANY_HERE;
+}
+
+static bool are_any_here(const struct pipeline *pipeline, const struct staged *staged)
+{
+    const struct shard *shard = pipeline->shard;
+    uint32_t first = 0, last = 0, step = 0;
+    bool are_here = true;
+    bool has_keys = command_keys(staged->command, staged->argc, &first, &last, &step);
+    for (uint32_t i = first; has_keys && i <= last; i += step) {
+        uint32_t partition = keyspace_partition(&shard->keyspace, staged->argv[i]);
+        are_here &= route_any_is_here(pipeline, consensus_replica(shard->consensus, partition));
+    }
+    return are_here;
+}
+
 void route_read(struct pipeline *pipeline, struct staged *staged)
 {
     const struct command *command = staged->command;
@@ -249,8 +288,9 @@ void route_read(struct pipeline *pipeline, struct staged *staged)
         route_keyspace(pipeline, staged, /* shown= */ NULL);
         return;
     }
-    bool is_local = !command_keys(command, staged->argc, &first, &last, &step) ||
-                    pipeline_level(pipeline, staged) == CONSISTENCY_ANY || MUTANT(MUT_READ_LOCAL);
+    bool is_local =
+        !command_keys(command, staged->argc, &first, &last, &step) || MUTANT(MUT_READ_LOCAL) ||
+        (pipeline_level(pipeline, staged) == CONSISTENCY_ANY && are_any_here(pipeline, staged));
     if (is_local) {
         pipeline_read_now(pipeline, staged);
         return;
@@ -277,7 +317,7 @@ static void route_everywhere(struct pipeline *pipeline, struct staged *staged)
         return;
     }
     uint32_t count = pipeline->shard->keyspace.count;
-    struct routed whole = routed_of(staged, /* is_write= */ true);
+    struct routed whole = routed_of(pipeline, staged, /* is_write= */ true);
     struct gather *gather =
         gather_new(&whole.staged.asker, staged->command, count, /* order= */ NULL, 0);
     for (uint32_t p = 0; p < count; p++) {

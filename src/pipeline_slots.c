@@ -48,7 +48,7 @@ static bool may_read_replica(const struct pipeline *pipeline, struct staged *sta
                              const struct replica *replica)
 {
     bool is_read = (staged->command->flags & (COMMAND_READ | COMMAND_WRITE)) == COMMAND_READ;
-    if (!is_read || replica->is_fetching) {
+    if (!is_read || replica->is_fetching || replica->is_vacant) {
         return false;
     }
     bool is_any = conn_info(staged->conn)->read_only && staged->consistency == CONSISTENCY_DEFAULT;

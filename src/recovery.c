@@ -156,7 +156,7 @@ static bool take_candidate(struct recovery *recovery, const struct snapshot_file
     }
     group_take_snapshot(&shard->groups[file->group], meta);
     if (recovery->is_clustered) {
-        recovery_member_base(&recovery->member, file->group, meta->index, meta->term, &config);
+        recovery_member_base(&recovery->member, meta, &config);
     }
     recovery->result->snapshots++;
     recovery->result->snapshot_keys += meta->keys;
@@ -541,7 +541,8 @@ void recovery_logs_drop(struct recovery_result *result)
 bool recovery_is_settled(const struct consensus *consensus)
 {
     for (uint32_t i = 0; consensus != NULL && i < consensus->count; i++) {
-        if (raft_is_suspect(consensus->replicas[i]->raft)) {
+        const struct replica *replica = consensus->replicas[i];
+        if (raft_is_suspect(replica->raft) && !replica->is_vacated) {
             return false;
         }
     }

@@ -55,7 +55,8 @@ void recovery_logs_free(struct recovery_result *result);
 /* Frees the bytes as well: nobody took them. */
 void recovery_logs_drop(struct recovery_result *result);
 
-/* True when no replica is suspect (any more); NULL: a lone node. */
+/* True when no replica is suspect (any more), but for those that were vacated: their disk says so.
+ * NULL: a lone node. */
 bool recovery_is_settled(const struct consensus *consensus);
 /* Notes in the meta file's contents on which machine, and how, this process writes the log; the
  * next recovery asks for it.  Called at start (is_settled: no suspects), and before every later

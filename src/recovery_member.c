@@ -51,6 +51,7 @@ bool recovery_member_init(struct recovery_member *member, struct shard *shard, s
     *member = (struct recovery_member){
         .shard = shard,
         .log = log,
+        .self = members_number(meta->node_id),
         .clustered_sequence = meta->clustered_sequence,
         .count = shard->keyspace.count + 1,
     };
@@ -58,9 +59,9 @@ bool recovery_member_init(struct recovery_member *member, struct shard *shard, s
         return false;
     }
     member->groups = mem_zalloc(member->count * sizeof(*member->groups));
-    struct raft_config config = first_config(&member->members, meta);
+    member->first_config = first_config(&member->members, meta);
     for (uint32_t i = 0; i < shard->keyspace.count; i++) {
-        member->groups[i].config = config;
+        member->groups[i].config = member->first_config;
     }
     const struct members *members = &member->members;
     struct group_log *last = &member->groups[member->count - 1];
@@ -101,14 +102,15 @@ static struct group_log *group_of(struct recovery_member *member, uint32_t group
     return group < member->count - 1 ? &member->groups[group] : NULL;
 }
 
-void recovery_member_base(struct recovery_member *member, uint32_t group, uint64_t index,
-                          uint64_t term, const struct raft_config *config)
+void recovery_member_base(struct recovery_member *member, const struct snapshot_meta *meta,
+                          const struct raft_config *config)
 {
-    struct group_log *log = group_of(member, group);
-    ASSERT(log != NULL && group != GROUP_META);
+    struct group_log *log = group_of(member, meta->group);
+    ASSERT(log != NULL && meta->group != GROUP_META);
     ASSERT(log->applied == 0);
-    log->base_index = log->applied = index;
-    log->base_term = log->applied_term = log->newest_term = term;
+    log->base_index = log->applied = meta->index;
+    log->base_term = log->applied_term = log->newest_term = meta->term;
+    log->base_sequence = meta->sequence;
     if (config->members_count > 0) {
         log->config = *config;
     }
@@ -351,14 +353,10 @@ static bool take_entry(struct recovery_member *member, struct group_log *log,
 static bool take_hard_state(struct recovery_member *member, struct group_log *log,
                             const struct aof_record *record)
 {
-    struct hard_state before = log->hard;
     if (!hard_state_read(record->body, &log->hard)) {
         return false;
     }
-    log->was_suspect = log->hard.voted_for == HARD_STATE_SUSPECT;
-    if (log->was_suspect) {
-        log->hard.voted_for = log->hard.term == before.term ? before.voted_for : 0;
-    } else {
+    if (!log->hard.is_suspect) {
         log->vote_proof = record->sequence;
     }
     if (log->hard.term > log->newest_term) {
@@ -376,6 +374,38 @@ static bool take_hard_state(struct recovery_member *member, struct group_log *lo
     return true;
 }
 
+/* A configuration in which this node does not vote. */
+static struct raft_config config_without_us(const struct recovery_member *member)
+{
+    struct raft_config config = { .members_count = 0 };
+    for (uint32_t i = 0; i < member->members.count && config.members_count == 0; i++) {
+        const struct member *item = &member->members.items[i];
+        if (item->number != member->self) {
+            bool added = raft_config_add(&config, item->number, item->incarnation, RAFT_VOTER);
+            ASSERT(added);
+        }
+    }
+    return config.members_count > 0 ? config : member->first_config;
+}
+
+/* The replica was vacated: what it held before is void.  A snapshot that was begun later is not. */
+static void take_vacated(struct recovery_member *member, struct group_log *log, uint64_t sequence)
+{
+    uint32_t number = group_number(member, log);
+    log->has_hole = false;
+    log->log_proof = sequence;
+    log->beyond_sequence = 0;
+    log->committed = log->applied;
+    if (number == GROUP_META || (log->base_index > 0 && log->base_sequence >= sequence)) {
+        return;
+    }
+    log->base_index = log->base_term = log->base_sequence = 0;
+    log->applied = log->applied_term = log->committed = 0;
+    log->config = config_without_us(member);
+    log->claimed = 0;
+    shard_vacate(member->shard, number);
+}
+
 static bool take_reset(struct recovery_member *member, struct group_log *log,
                        const struct aof_record *record)
 {
@@ -386,6 +416,10 @@ static bool take_reset(struct recovery_member *member, struct group_log *log,
     kept_drop(log, 0);
     mem_free((char *)(uintptr_t)log->conflict.data);
     log->conflict = (struct slice){ 0 };
+    if (reset.index == 0) {
+        take_vacated(member, log, record->sequence);
+        return true;
+    }
     if (reset.term > log->newest_term) {
         log->newest_term = reset.term;
     }
@@ -444,10 +478,10 @@ static bool votes_alone(const struct recovery_member *member, const struct group
 static bool is_suspect(const struct recovery_member *member, const struct group_log *log,
                        const struct recovery_verdict *verdict)
 {
-    if (verdict->salvage) {
-        return false;
+    if (verdict->salvage && (last_index(log) > 0 || !log->hard.is_suspect)) {
+        return false; /* but who was vacated has nothing that could be salvaged */
     }
-    if (log->has_hole || log->was_suspect || log->claimed > last_index(log)) {
+    if (log->hard.is_suspect || log->has_hole || log->claimed > last_index(log)) {
         return true;
     }
     if (log->lost_sequence != 0 &&
@@ -507,9 +541,14 @@ uint32_t recovery_member_finish(struct recovery_member *member,
         struct group_log *log = &member->groups[i];
         bool suspect = is_suspect(member, log, verdict);
         uint64_t last = last_index(log);
+        if (log->hard.is_suspect && last == 0) {
+            log->config = config_without_us(member); /* its reset may be gone from the log */
+        }
         logs[i] = replica_log_of(log);
         logs[i].boot.is_suspect = suspect && !MUTANT(MUT_SUSPECT_FORGOTTEN);
-        suspects += suspect ? 1 : 0;
+        logs[i].boot.is_vacated =
+            log->hard.is_suspect && last == 0 && log->claimed == 0 && !log->has_hole;
+        suspects += suspect && !logs[i].boot.is_vacated ? 1 : 0;
         if (i + 1 < member->count) {
             place_group(&member->shard->groups[i], log, last, verdict->next_sequence);
         }

@@ -31,6 +31,10 @@
  * Raft lets a suspect follow, but neither vote nor count, until a leader has shown it everything.
  * The evidence stays on disk until then (snapshots.c).
  *
+ * A replica that was vacated (src/cluster/vacate.c) left a reset to index 0: everything before it
+ * is void, entries and snapshots, but for a snapshot that was begun after it: that is of the
+ * replica's next life.  Its hard state says that it is suspect; so it is, until one says otherwise.
+ *
  * Read next: recovery.c, src/cluster/README.md.
  */
 #pragma once
@@ -40,12 +44,14 @@
 #include "shard.h"
 #include "storage/data_dir.h"
 #include "storage/hard_state.h"
+#include "storage/snapshot.h"
 
 struct log;
 
 /* One group's log while it is read. */
 struct group_log {
     uint64_t base_index, base_term; /* what its snapshot stands at */
+    uint64_t base_sequence;         /* of the log when that was begun */
     uint64_t applied, applied_term;
     struct raft_config config; /* as applied */
     struct hard_state hard;    /* the newest */
@@ -61,13 +67,14 @@ struct group_log {
     uint64_t vote_proof;      /* newest hard state */
     uint64_t beyond_sequence; /* oldest record of an entry behind the base; 0: none */
     bool has_hole;
-    bool was_suspect; /* when its newest hard state was written */
 };
 
 struct recovery_member {
-    struct shard *shard;    /* borrowed */
-    struct log *log;        /* borrowed */
-    struct members members; /* as the meta group's entries have changed them so far */
+    struct shard *shard;             /* borrowed */
+    struct log *log;                 /* borrowed */
+    struct members members;          /* as the meta group's entries have changed them so far */
+    uint64_t self;                   /* this node's number */
+    struct raft_config first_config; /* of a group without entries */
     uint64_t clustered_sequence;
     struct group_log *groups; /* owned: partitions, then the meta group */
     uint32_t count;
@@ -80,8 +87,8 @@ MUST_USE bool recovery_member_init(struct recovery_member *member, struct shard 
 void recovery_member_deinit(struct recovery_member *member);
 
 /* A partition's snapshot was loaded; `config` may be empty (a lone node's). */
-void recovery_member_base(struct recovery_member *member, uint32_t group, uint64_t index,
-                          uint64_t term, const struct raft_config *config);
+void recovery_member_base(struct recovery_member *member, const struct snapshot_meta *meta,
+                          const struct raft_config *config);
 /* A snapshot file, good or bad, says that the group once stood here. */
 void recovery_member_claim(struct recovery_member *member, uint32_t group, uint64_t index);
 

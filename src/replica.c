@@ -36,6 +36,8 @@ struct replica *replica_new(uint32_t group, const struct raft_options *options,
     replica->applied = boot->base.index;
     replica->applied_term = boot->base.term;
     replica->applied_config = boot->base.config;
+    replica->is_vacated = boot->is_vacated;
+    replica->is_purging = boot->is_vacated; /* a crash may have come between */
     struct raft_boot raft_boot = {
         .now_ms = now_ms,
         .term = boot->term,
@@ -195,6 +197,24 @@ void replica_window_reset(struct replica *replica, uint64_t first)
 
 /* ── what raft says ──────────────────────────────────────────────────────────────────────────── */
 
+/* The log was never begun, and is not ours to begin. */
+static bool is_vacant(const struct raft *raft)
+{
+    uint64_t at = 0;
+    return raft_last_index(raft) == 0 && !raft_self_is_voter(raft, raft_config(raft, &at));
+}
+
+/* Other nodes' word counts where raft does not know, or is behind the times. */
+static void take_hint(struct replica *replica)
+{
+    bool is_newer = replica->hint_term > replica->term ||
+                    (replica->hint_term == replica->term && replica->leader == 0);
+    if (replica->role != RAFT_LEADER && is_newer) {
+        replica->term = replica->hint_term;
+        replica->leader = replica->hint_leader;
+    }
+}
+
 void replica_refresh(struct replica *replica)
 {
     const struct raft *raft = replica->raft;
@@ -202,6 +222,9 @@ void replica_refresh(struct replica *replica)
     replica->term = raft_term(raft);
     replica->leader = raft_leader(raft);
     replica->commit_index = raft_commit_index(raft);
+    replica->is_vacant = is_vacant(raft);
+    replica->is_vacated = replica->is_vacated && replica->is_vacant;
+    take_hint(replica);
     replica->is_lease_known = false;
     replica->has_transfer = raft_has_transfer(raft);
 }

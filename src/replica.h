@@ -32,6 +32,15 @@ struct replica_boot {
     struct raft_snapshot base; /* applied: the state machine stands here */
     uint64_t commit_index;     /* known to be committed; 0: base.index */
     bool is_suspect;           /* durable state may have been lost */
+    bool is_vacated;           /* it holds nothing, and the disk knows that it is suspect */
+};
+
+/* ANY reads of a partition that was not held here went to its leader, and may have seen more than
+ * arrives here at first: they must not go back. */
+enum any_gate {
+    ANY_HERE,   /* this replica answers */
+    ANY_AWAY,   /* the leader does */
+    ANY_BRIDGE, /* none is away, and a linearizable read here (any_read_id) will prove it fresh */
 };
 
 struct replica {
@@ -55,10 +64,15 @@ struct replica {
     struct pending_queue pending; /* by index */
     uint64_t next_read_id, confirmed_read_id, read_index;
     struct pending_queue reads; /* linearizable reads waiting for a confirmation; by read id */
+    enum any_gate any_gate;
+    uint64_t any_read_id;
 
-    /* Copies of what raft says, for the fast paths; refreshed after each step. */
+    /* Copies of what raft says, for the fast paths; refreshed after each step.  term and leader may
+     * be what other nodes say (hints.h), when that is newer. */
     enum raft_role role;
     uint64_t term, leader, commit_index;
+    uint64_t hint_term, hint_leader; /* leader 0: nobody leads in that term any more */
+    bool is_vacant; /* holds nothing of the group, and does not vote, as far as it knows */
     bool is_lease_known;
     uint64_t lease_ms; /* is_lease_known: raft_lease_until_ms */
 
@@ -73,6 +87,8 @@ struct replica {
 
     bool is_dirty;              /* in consensus->dirty: something queued, or to be applied */
     bool is_fetching;           /* a snapshot */
+    bool is_vacated;            /* vacant, and suspect as the disk knows (replica_boot) */
+    bool is_purging;            /* vacated: its files are still to be deleted (vacancy.h) */
     uint64_t transfer_until_ms; /* leadership is being handed over: do not ask again before */
 };
 

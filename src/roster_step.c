@@ -6,6 +6,7 @@
 #include "consensus.h"
 #include "coordinator.h"
 #include "log.h"
+#include "moves.h"
 #include "node.h"
 #include "replica.h"
 
@@ -17,12 +18,13 @@ static bool is_named(const struct node *node, uint64_t number)
     for (uint32_t i = 0; i < node->consensus->count; i++) {
         const struct replica *replica = node->consensus->replicas[i];
         uint64_t at = 0;
-        const struct raft_config *config = raft_config(replica->raft, &at);
-        int place = raft_config_find(config, number);
+        const struct raft_config *config = moves_config(node, replica);
+        (void)raft_config(replica->raft, &at);
+        int place = config != NULL ? raft_config_find(config, number) : -1;
         bool counts = place >= 0 &&
                       (replica->group != GROUP_META || raft_member_votes(&config->members[place]));
-        if (counts || at > replica->commit_index || replica->leader == number) {
-            return true;
+        if (config == NULL || counts || at > replica->commit_index || replica->leader == number) {
+            return true; /* what nobody has told us may name it */
         }
     }
     return false;

@@ -173,6 +173,8 @@ uint64_t shard_sequence_of(const struct shard *shard, uint32_t group, uint64_t i
  * ones are discarded.  meta: index, term and time it stands at. */
 void shard_adopt(struct shard *shard, uint32_t partition, struct kv *kv, struct sessions *sessions,
                  const struct snapshot_meta *meta, const struct raft_config *config);
+/* The partition holds nothing any more, and has no snapshots; the replica is the caller's. */
+void shard_vacate(struct shard *shard, uint32_t partition);
 /* Takes over contents that nobody needs any more, but for views that are still open. */
 void shard_discard(struct shard *shard, struct kv *kv);
 /* Frees a bounded part of what was discarded. */

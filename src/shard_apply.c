@@ -584,6 +584,17 @@ void shard_adopt(struct shard *shard, uint32_t partition, struct kv *kv, struct 
     group->is_damaged = false;
 }
 
+void shard_vacate(struct shard *shard, uint32_t partition)
+{
+    struct group *group = &shard->groups[partition];
+    shard_discard(shard, shard->keyspace.partitions[partition]);
+    shard->keyspace.partitions[partition] = kv_new(shard->keyspace.hash_seed);
+    sessions_deinit(&shard->sessions[partition]);
+    sessions_init(&shard->sessions[partition]);
+    shard->damaged_count -= group->is_damaged;
+    *group = (struct group){ .needed_sequence = UINT64_MAX };
+}
+
 /* ── contents that nobody needs any more ─────────────────────────────────────────────────────── */
 
 void shard_discard(struct shard *shard, struct kv *kv)

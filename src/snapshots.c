@@ -98,7 +98,7 @@ static bool is_due(const struct snapshots *snapshots)
         return false;
     }
     uint64_t log_bytes = aof_stats(snapshots->shard->aof).log_bytes;
-    uint64_t base = snapshots->log_bytes_at_round < log_bytes ? snapshots->log_bytes_at_round : 0;
+    uint64_t base = snapshots->log_bytes_at_round <= log_bytes ? snapshots->log_bytes_at_round : 0;
     return log_bytes - base > snapshots->log_bytes_max;
 }
 
@@ -165,7 +165,8 @@ static bool group_needs_file(struct snapshots *snapshots, uint32_t number)
         return false;
     }
     if (shard->consensus != NULL) {
-        return group->applied != group->snapshot_index;
+        return group->applied != group->snapshot_index &&
+               !consensus_replica(shard->consensus, number)->is_purging;
     }
     return group->applied != group->snapshot_index || group->needed_sequence != UINT64_MAX;
 }
@@ -205,6 +206,7 @@ static void view_begin(struct snapshots *snapshots, const struct group *group)
         .index = group->applied,
         .term = group->term,
         .time_ms = group->last_time_ms,
+        .sequence = shard->proposed_sequence,
     };
     snapshots->view_sequence = snapshots->view_covers = shard->applied_sequence;
     if (shard->consensus != NULL) {
@@ -344,12 +346,23 @@ static void release_begin(struct snapshots *snapshots)
     snapshots->release = RELEASE_SYNC;
 }
 
-/* Once there is no suspect, there is none any more in this process. */
+/* A vacated replica's files go before the log that says so. */
+static bool has_purging(const struct consensus *consensus)
+{
+    for (uint32_t i = 0; i < consensus->count; i++) {
+        if (consensus->replicas[i]->is_purging) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void release_step(struct snapshots *snapshots)
 {
     struct aof *aof = snapshots->shard->aof;
     if (snapshots->release == RELEASE_MEMBERS) {
-        if (!members_are_written(snapshots) || !recovery_is_settled(snapshots->shard->consensus)) {
+        if (!members_are_written(snapshots) || !recovery_is_settled(snapshots->shard->consensus) ||
+            has_purging(snapshots->shard->consensus)) {
             return;
         }
         release_begin(snapshots);

@@ -15,7 +15,7 @@
  *   release      before the log in front of them goes
  *
  * As long as a replica is suspect (recovery_member.h) nothing is released: the log shows the next
- * start what this one has seen.
+ * start what this one has seen.  A vacated one (vacancy.h) waits only until its files are gone.
  */
 #pragma once
 

@@ -125,8 +125,8 @@ static void drain_writer(struct transfers *transfers, struct snapshot_writer *wr
         io_wait(io, io_clock_ns(io) + 1000 * NS_PER_MS);
         struct io_event event;
         while (io_next(io, &event)) {
-            if (event.kind == IO_EVENT_FILE && event.owner == writer) {
-                snapshot_writer_on_event(writer, &event);
+            if (event.kind == IO_EVENT_FILE && transfers_owns(transfers, &event)) {
+                transfers_on_event(transfers, &event); /* perhaps of another fetch */
             } else if (event.kind == IO_EVENT_FILE && event.owner == transfers->shard->aof) {
                 aof_on_event(transfers->shard->aof, &event);
             }
@@ -193,13 +193,24 @@ static struct fetch *fetch_free_place(struct transfers *transfers)
     return NULL;
 }
 
-/* Starts the fetch that waits longest. */
+/* The one that waits longest; but files of the replica's former life go first.  wanted_count: none
+ * can begin. */
+static uint32_t wanted_next(const struct transfers *transfers)
+{
+    uint32_t at = 0;
+    while (at < transfers->wanted_count && transfers->wanted[at].replica->is_purging) {
+        at++;
+    }
+    return at;
+}
+
 static void fetch_begin(struct transfers *transfers, struct fetch *fetch)
 {
-    struct wanted wanted = transfers->wanted[0];
+    uint32_t at = wanted_next(transfers);
+    struct wanted wanted = transfers->wanted[at];
     transfers->wanted_count--;
-    memmove(transfers->wanted, transfers->wanted + 1,
-            transfers->wanted_count * sizeof(*transfers->wanted));
+    memmove(transfers->wanted + at, transfers->wanted + at + 1,
+            (transfers->wanted_count - at) * sizeof(*transfers->wanted));
     struct snapshot_writer *writer = fetch->writer;
     *fetch = (struct fetch){
         .state = FETCH_DIALING,
@@ -307,6 +318,7 @@ static bool fetch_on_end(struct transfers *transfers, struct fetch *fetch, struc
         fetch->writer = snapshot_writer_new(transfers->shard->io, transfers->dir);
     }
     fetch->meta.aux = buffer_slice(&fetch->aux);
+    fetch->meta.sequence = transfers->shard->proposed_sequence;
     fetch->view = kv_view_begin(fetch->kv);
     snapshot_writer_begin(fetch->writer, &fetch->meta, fetch->view);
     fetch->state = FETCH_WRITING;
@@ -691,7 +703,8 @@ void transfers_step(struct transfers *transfers)
         }
     }
     struct fetch *place = NULL;
-    if (transfers->wanted_count > 0 && (place = fetch_free_place(transfers)) != NULL) {
+    if (wanted_next(transfers) < transfers->wanted_count &&
+        (place = fetch_free_place(transfers)) != NULL) {
         fetch_begin(transfers, place);
     }
 }
@@ -706,7 +719,8 @@ bool transfers_has_work(const struct transfers *transfers)
                          snapshot_writer_state(fetch->writer) != SNAPSHOT_WAITING;
         bool may_send = sending->link != 0 && !sending->is_ended && !is_limited &&
                         peers_queued_bytes(transfers->peers, sending->link) <= LINK_QUEUE_BYTES;
-        bool may_begin = fetch->state == FETCH_FREE && transfers->wanted_count > 0;
+        bool may_begin =
+            fetch->state == FETCH_FREE && wanted_next(transfers) < transfers->wanted_count;
         if (may_write || may_send || may_begin || fetch->state == FETCH_ENDING) {
             return true;
         }

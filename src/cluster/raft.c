@@ -50,6 +50,10 @@ void raft_step(struct raft *raft, const struct raft_input *input, struct raft_ou
     case RAFT_INPUT_COMPACT:
         raft_compact(raft, input->compact.index, input->compact.snapshot);
         break;
+    case RAFT_INPUT_VACATE:
+        output->result =
+            raft_vacate(raft, input->vacate.term, input->vacate.index, input->vacate.config);
+        break;
     }
     raft_settle(raft);
     step_end(raft, output);
@@ -78,9 +82,20 @@ static void step_begin(struct raft *raft, const struct raft_input *input,
     output->result = RAFT_OK;
 }
 
+/* A suspect that has been cured is trusted when its disk knows: a crash must not make it one again
+ * after others have relied on it. */
+static void settle_cure(struct raft *raft)
+{
+    if (raft->is_cured && raft_hard_state_is_durable(raft)) {
+        raft->is_suspect = false;
+        raft->is_cured = false;
+    }
+}
+
 /* What follows from the new state, whatever brought it about. */
 void raft_settle(struct raft *raft)
 {
+    settle_cure(raft);
     raft_keep_promises(raft);
     raft_advance_commit(raft);
     raft_acknowledge(raft);
@@ -99,9 +114,20 @@ static uint64_t next_deadline(const struct raft *raft)
     return election < reads ? election : reads;
 }
 
+static bool is_suspect_for_disk(const struct raft *raft)
+{
+    return raft->is_suspect && !raft->is_cured;
+}
+
+static bool is_hard_state_new(const struct raft *raft)
+{
+    return raft->term != raft->emitted_term || raft->voted_for != raft->emitted_vote ||
+           is_suspect_for_disk(raft) != raft->emitted_suspect;
+}
+
 static void step_end(struct raft *raft, struct raft_output *output)
 {
-    bool is_changed = raft->term != raft->emitted_term || raft->voted_for != raft->emitted_vote;
+    bool is_changed = is_hard_state_new(raft);
     if (raft->must_reset_log) {
         raft->must_reset_log = false;
         output->log_reset = true;
@@ -119,10 +145,12 @@ static void step_end(struct raft *raft, struct raft_output *output)
         raft->hard_state_id = raft->persist_id;
         raft->emitted_term = raft->term;
         raft->emitted_vote = raft->voted_for;
+        raft->emitted_suspect = is_suspect_for_disk(raft);
     }
     output->hard_state_changed = is_changed;
     output->term = raft->term;
     output->voted_for = raft->voted_for;
+    output->is_suspect = raft->emitted_suspect;
     output->commit_index = raft->commit_index;
     output->deadline_ms = next_deadline(raft);
     raft->out = NULL;
@@ -291,8 +319,7 @@ static void step_persisted(struct raft *raft, struct raft_persist persist)
 
 bool raft_hard_state_is_durable(const struct raft *raft)
 {
-    return raft->term == raft->emitted_term && raft->voted_for == raft->emitted_vote &&
-           raft->persisted_id >= raft->hard_state_id;
+    return !is_hard_state_new(raft) && raft->persisted_id >= raft->hard_state_id;
 }
 
 /* Pitfall 12.  Progress, not the age of a write: a slow disk that moves is no stalled one. */
@@ -514,6 +541,7 @@ void raft_init(struct raft *raft, const struct raft_options *options, const stru
         .snapshot = boot->snapshot,
         .boot_commit_index = boot->is_suspect ? 0 : boot->commit_index,
         .is_suspect = boot->is_suspect,
+        .emitted_suspect = boot->is_suspect,
     };
     prng_init(&raft->prng, options->seed);
     raft_log_init(&raft->log, log_memory, log_capacity, boot->snapshot.index, boot->snapshot.term);
@@ -664,9 +692,25 @@ const struct raft_config *raft_config(const struct raft *raft, uint64_t *out_ind
     return &raft->config.config;
 }
 
+bool raft_self_is_voter(const struct raft *raft, const struct raft_config *config)
+{
+    return raft_self_votes_in(raft, config);
+}
+
 bool raft_is_suspect(const struct raft *raft)
 {
     return raft->is_suspect;
+}
+
+bool raft_is_suspect_on_disk(const struct raft *raft)
+{
+    return raft->emitted_suspect;
+}
+
+uint64_t raft_leader_heard_ms(const struct raft *raft)
+{
+    return raft->role == RAFT_LEADER ? raft->now_ms
+                                     : raft->promise_until_ms - raft->options.election_timeout_ms;
 }
 
 bool raft_has_transfer(const struct raft *raft)
@@ -687,6 +731,7 @@ bool raft_peer(const struct raft *raft, uint64_t node, struct raft_peer_view *ou
         .next = is_self ? raft->log.last_index + 1 : progress->next,
         .state = (uint8_t)progress->state,
         .answered_ms = is_self ? raft->now_ms : progress->ack_sent_ms,
+        .is_suspect = !is_self && progress->is_suspect,
     };
     return true;
 }

@@ -79,6 +79,7 @@ enum raft_input_kind {
     RAFT_INPUT_TRANSFER,      /* leader: hand leadership to this voter */
     RAFT_INPUT_CONFCHANGE,    /* leader: change the members to these */
     RAFT_INPUT_COMPACT,       /* a snapshot is durable; entries <= index may be forgotten */
+    RAFT_INPUT_VACATE,        /* a leader said that this replica is no member: forget everything */
 };
 
 struct raft_input {
@@ -106,16 +107,22 @@ struct raft_input {
             uint64_t index;                       /* <= snapshot->index */
             const struct raft_snapshot *snapshot; /* what peers will be offered */
         } compact;
+        struct {
+            uint64_t term, index;             /* the leader's word: raft_is_gone */
+            const struct raft_config *config; /* to begin with again: we do not vote in it */
+        } vacate;
     };
 };
 
-/* The answer to PROPOSE, TRANSFER and CONFCHANGE.  Everything but RAFT_OK is a definite "no". */
+/* The answer to PROPOSE, TRANSFER, CONFCHANGE and VACATE.  Everything but RAFT_OK is a definite
+ * "no". */
 enum raft_result {
     RAFT_OK = 0,
     RAFT_NOT_LEADER,
     RAFT_TRANSFERRING,   /* leadership is being handed over */
     RAFT_FULL,           /* log slots or uncommitted bytes exhausted: try later */
-    RAFT_STALE,          /* the entries were encoded for another index or term */
+    RAFT_STALE,          /* the entries were encoded for another index or term; what the leader
+                          * said is older than what this replica has seen since */
     RAFT_CONFIG_PENDING, /* a change is under way, or this term has committed nothing yet */
     RAFT_CONFIG_INVALID,
     RAFT_CONFIG_SAME,
@@ -127,7 +134,9 @@ struct raft_output {
     struct raft_persist persist;
     bool hard_state_changed;
     uint64_t term, voted_for;
-    bool log_reset; /* whatever it held, the log is empty behind the snapshot at ... */
+    bool is_suspect; /* belongs to the hard state: what the next boot is to begin with */
+    bool log_reset;  /* whatever it held, the log is empty behind the snapshot at ... (index 0: it
+                      * was vacated, the state machine is empty, too) */
     uint64_t log_reset_index, log_reset_term;
     const struct raft_entry *entries; /* they replace whatever has their index or a higher one */
     uint32_t entries_count;           /* borrowed from the input or from this struct */
@@ -192,7 +201,16 @@ uint64_t raft_uncommitted_bytes(const struct raft *raft);
 bool raft_entry_at(const struct raft *raft, uint64_t index, uint64_t *out_term, uint8_t *out_kind);
 /* The configuration in force (the latest in the log), and the index of its entry. */
 const struct raft_config *raft_config(const struct raft *raft, uint64_t *out_index);
+/* This replica votes in that configuration. */
+bool raft_self_is_voter(const struct raft *raft, const struct raft_config *config);
 bool raft_is_suspect(const struct raft *raft);
+/* ... as the hard state of the last output said. */
+bool raft_is_suspect_on_disk(const struct raft *raft);
+/* When a leader was heard last, and some leader at all since the start (else the start). */
+uint64_t raft_leader_heard_ms(const struct raft *raft);
+/* Leader: the node is surely no member of the group (vacate.c).  *out_index: as of which index;
+ * with raft_term what its VACATE asks for. */
+bool raft_is_gone(const struct raft *raft, uint64_t node, uint64_t *out_index);
 bool raft_has_transfer(const struct raft *raft);
 /* True when no other node can have become leader before now_ms. */
 bool raft_lease_holds(const struct raft *raft, uint64_t now_ms);
@@ -205,5 +223,6 @@ struct raft_peer_view {
     uint64_t match, next;
     uint8_t state;        /* enum raft_progress_state */
     uint64_t answered_ms; /* when the latest heartbeat it answered was sent */
+    bool is_suspect;      /* its match does not count */
 };
 bool raft_peer(const struct raft *raft, uint64_t node, struct raft_peer_view *out_view);

@@ -5,6 +5,7 @@
  *   election.c     timers, votes, promises, leadership and its transfer
  *   replication.c  proposals, APPEND, HEARTBEAT, commit
  *   snapshot.c     compaction, offering and installing snapshots
+ *   vacate.c       a removed replica forgets everything
  *   read_index.c   linearizable reads and the lease
  *
  * A step runs one handler and then raft_settle, which draws the consequences: commit, automatic
@@ -60,6 +61,7 @@ struct raft {
     bool has_disk_moved;          /* in this step */
     bool must_reset_log;          /* this step's output empties the log on disk behind the base */
     uint64_t emitted_term, emitted_vote; /* the hard state of the last output */
+    bool emitted_suspect;
 
     /* Elections. */
     uint64_t election_deadline_ms; /* follower: campaign; (pre)candidate: try again */
@@ -78,6 +80,7 @@ struct raft {
     bool owes_ack;             /* an APPEND waits for its answer */
     uint64_t installing_index; /* a snapshot is being fetched; 0: none */
     bool is_suspect;
+    bool is_cured;                 /* a suspect no more, as soon as the disk says so */
     uint64_t suspect_target_index; /* durable up to here: trusted again; 0: not known yet */
 
     /* Leader. */
@@ -161,6 +164,10 @@ void raft_compact(struct raft *raft, uint64_t index, const struct raft_snapshot 
 void raft_offer_snapshot(struct raft *raft, uint32_t i);
 void raft_on_snapshot(struct raft *raft, const struct raft_message *message);
 void raft_snapshot_done(struct raft *raft, const struct raft_snapshot *snapshot, bool has_failed);
+
+/* vacate.c */
+enum raft_result raft_vacate(struct raft *raft, uint64_t term, uint64_t index,
+                             const struct raft_config *config);
 
 /* read_index.c */
 void raft_reads_init(struct raft *raft);

@@ -99,6 +99,13 @@ void raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term)
     log->durable_index = 0; /* until the reset itself is durable */
 }
 
+void raft_log_clear(struct raft_log *log)
+{
+    uint64_t end = end_at(log, log->last_index);
+    raft_log_init(log, log->slots, log->capacity, /* base_index= */ 0, /* base_term= */ 0);
+    log->base_end = end;
+}
+
 enum raft_log_lookup raft_log_term(const struct raft_log *log, uint64_t index, uint64_t *out_term)
 {
     if (index > log->last_index) {

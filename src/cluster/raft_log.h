@@ -58,6 +58,8 @@ void raft_log_truncate(struct raft_log *log, uint64_t index);
 void raft_log_compact(struct raft_log *log, uint64_t index);
 /* Empties the log: a snapshot at (index, term) replaces it. */
 void raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term);
+/* Empties it as if it had never been. */
+void raft_log_clear(struct raft_log *log);
 
 /* The term of an entry or of the base.  `out_term` is written only when it is found. */
 MUST_USE enum raft_log_lookup raft_log_term(const struct raft_log *log, uint64_t index,

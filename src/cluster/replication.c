@@ -312,10 +312,13 @@ static bool is_of_latest_boot(struct raft *raft, struct raft_progress *progress,
     }
     if (message->is_suspect) {
         raft_peer_lost(raft, progress, message->boot);
-    } else {
-        progress->boot = message->boot;
-        progress->is_suspect = false;
+        return true;
     }
+    /* Who is cured has all that it acknowledged as a suspect.  Less is a word of before it was
+     * vacated, which may be late without a start in between. */
+    bool is_cured = !message->is_rejected && message->index >= progress->match;
+    progress->is_suspect = progress->is_suspect && message->boot == progress->boot && !is_cured;
+    progress->boot = message->boot;
     return true;
 }
 
@@ -490,13 +493,17 @@ void raft_acknowledge(struct raft *raft)
     bool is_complete = index == raft->verified_index;
     bool is_news = index > raft->acked_index && (is_complete || raft->has_disk_moved);
     bool is_answer = raft->owes_ack && is_complete;
-    /* All that we can ever have acknowledged is ours again. */
-    bool is_cured =
+    /* All that we can ever have acknowledged is ours again; the disk is told first. */
+    bool is_whole =
         raft->is_suspect && raft->suspect_target_index != 0 && index >= raft->suspect_target_index;
-    if (!is_news && !is_answer && !is_cured) {
+    if (is_whole && !raft->is_cured) {
+        raft->is_cured = true;
+        raft->owes_ack = true;
         return;
     }
-    raft->is_suspect = raft->is_suspect && !is_cured;
+    if (!is_news && !is_answer) {
+        return;
+    }
     struct raft_message *message =
         raft_send(raft, RAFT_MESSAGE_APPEND_RESPONSE, raft->leader, raft->leader_incarnation);
     if (message != NULL) {

@@ -5,22 +5,30 @@
 
 #include "base/endian.h"
 
-void hard_state_write(const struct hard_state *state, char *to)
+size_t hard_state_write(const struct hard_state *state, char *to)
 {
     store_u64(to, state->term);
     store_u64(to + 8, state->voted_for);
     store_u64(to + 16, state->commit);
+    if (!state->is_suspect) {
+        return HARD_STATE_BYTES;
+    }
+    store_u64(to + HARD_STATE_BYTES, 1);
+    return HARD_STATE_BYTES_MAX;
 }
 
 bool hard_state_read(struct slice body, struct hard_state *out_state)
 {
-    if (body.size != HARD_STATE_BYTES) {
+    bool is_suspect = body.size == HARD_STATE_BYTES_MAX;
+    if ((body.size != HARD_STATE_BYTES && !is_suspect) ||
+        (is_suspect && load_u64(body.data + HARD_STATE_BYTES) != 1)) {
         return false;
     }
     *out_state = (struct hard_state){
         .term = load_u64(body.data),
         .voted_for = load_u64(body.data + 8),
         .commit = load_u64(body.data + 16),
+        .is_suspect = is_suspect,
     };
     return true;
 }

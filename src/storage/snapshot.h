@@ -31,6 +31,7 @@ struct snapshot_meta {
     uint64_t index;     /* last entry applied */
     uint64_t term;      /* of that entry */
     uint64_t time_ms;   /* of that entry: the group's clock */
+    uint64_t sequence;  /* of the newest log record when this was begun; 0: not known */
     struct slice aux;   /* for begin, which copies it; at most SNAPSHOT_AUX_BYTES_MAX */
     uint64_t aux_bytes; /* its size, filled in by the writer and the reader */
     uint64_t keys;      /* filled in by the writer and the reader */

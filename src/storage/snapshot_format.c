@@ -2,8 +2,9 @@
  * snapshot_format.c — encoding and checking a snapshot's header, frames, entries and footer.
  *
  *   header   0 u64 magic   8 u32 format   12 u32 88   16 u64 identity   24 u32 group   28 u32 zero
- *           32 u64 index  40 u64 term     48 u64 time_ms   56 u32 size of aux   60 24 bytes of
- * zeros 84 u32 CRC-32C of bytes 0..83 frame    0 u32 CRC-32C of bytes 4..31, begun with the seed 4
+ *           32 u64 index  40 u64 term     48 u64 time_ms   56 u32 size of aux   64 u64 sequence
+ *           84 u32 CRC-32C of bytes 0..83, all else is zero
+ * frame    0 u32 CRC-32C of bytes 4..31, begun with the seed 4
  * u32 CRC-32C of the body 8 u32 body size   12 u32 entries   16 u64 entries before   24 u32 number
  *           28 u32 magic: of aux, of a block, of the footer
  *   footer   a frame and a body of 24 bytes: 0 u64 keys   8 u64 file size   16 u64 digest
@@ -82,6 +83,7 @@ void snapshot_header_write(const struct snapshot_meta *meta, char *to,
     store_u64(to + 40, meta->term);
     store_u64(to + 48, meta->time_ms);
     store_u32(to + 56, (uint32_t)meta->aux.size);
+    store_u64(to + 64, meta->sequence);
     store_u32(to + SNAPSHOT_HEADER_BYTES - 4, crc32c(0, to, SNAPSHOT_HEADER_BYTES - 4));
     *out_totals = totals_begin(meta);
 }
@@ -212,6 +214,7 @@ static enum snapshot_item decode_header(struct snapshot_decoder *decoder, struct
         .term = load_u64(from + 40),
         .time_ms = load_u64(from + 48),
         .aux_bytes = load_u32(from + 56),
+        .sequence = load_u64(from + 64),
     };
     if (decoder->meta.aux_bytes > SNAPSHOT_AUX_BYTES_MAX) {
         return bad(decoder, SNAPSHOT_ITEM_DAMAGED, "the header's sizes are impossible");

@@ -5,8 +5,9 @@
  * network and disk, and every fault.  The nodes are the real ones: `struct node` on io_sim.
  *
  * A life
- *   form       node1 starts alone, the others join it
- *   safety     clients write and read through all nodes, while faults happen and members change
+ *   form       node1 starts alone, the others join it; with more than three, partitions are shared
+ *   safety     clients write and read through all nodes, while faults happen, members change and
+ *              partitions move
  *   liveness   a random majority is healed for good, the others stay dead, cut off or half cut off;
  *              the core must answer everything, agree, complete every change of members, and come
  * to rest; then every key is read judgement  per key, the whole history is checked for
@@ -44,6 +45,8 @@
  *   I27  the healed core has a leader for every group       I28  its replicas become equal
  *   I29  every request ends    I30  elections stop
  *   I31  damaged replicas are whole again; groups have the members that the list asks for
+ *   I32  at rest a group lies where its configuration says, and nowhere else, not even on disk
+ *   I33  who was vacated was no voter, and is a suspect until it holds all that was committed then
  *   starts, runs: a node starts after any crash, reports no damage, and does not end by itself
  *
  * usage: cluster_sim [first seed] [count] [--trace] [--nodes n] [--fixed] [--quiet] [--first]

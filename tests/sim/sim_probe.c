@@ -39,7 +39,7 @@ uint64_t probe_fingerprint(const struct sim_machine *machine, uint32_t group)
     sum += raft->log.durable_index * UINT64_C(0xa0761d6478bd642f);
     sum += raft->commit_index * UINT64_C(0xe7037ed1a0b428db);
     sum += replica->applied * UINT64_C(0x8ebc6af09c88c6e3);
-    sum += (uint64_t)raft->role * UINT64_C(0x589965cc75374cc3);
+    sum += ((uint64_t)raft->role << 1 ^ raft->is_suspect) * UINT64_C(0x589965cc75374cc3);
     return sum + raft->persisted_id * UINT64_C(0x1d8e4e27c47d124f);
 }
 
@@ -121,6 +121,12 @@ bool probe_is_as_wanted(const struct sim_machine *machine, uint32_t group,
     struct raft_config target;
     probe_target(machine, group, config, &target);
     return index <= probe->commit && raft_config_equal(config, &target);
+}
+
+const struct raft_config *probe_config(const struct probe *probe)
+{
+    bool is_committed = probe->raft->config.index <= probe->raft->commit_index;
+    return is_committed ? &probe->raft->config.config : &probe->raft->config_before.config;
 }
 
 static uint64_t members_digest(const struct members *members)

@@ -29,6 +29,8 @@ bool probe_entry(const struct sim_machine *machine, uint32_t group, uint64_t ind
                  struct slice *out);
 /* Digest of the group's state machine as it stands (keys, versions, expiries, sessions). */
 uint64_t probe_digest(const struct sim_machine *machine, uint32_t group);
+/* The newest configuration that the replica knows to be committed. */
+const struct raft_config *probe_config(const struct probe *probe);
 /* The configuration that the machine's list of members asks for. */
 void probe_target(const struct sim_machine *machine, uint32_t group,
                   const struct raft_config *current, struct raft_config *out);

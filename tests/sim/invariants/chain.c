@@ -320,6 +320,9 @@ void check_chain_turn(struct check_chain *check, const struct sim_machine *machi
     if (has_new) {
         look_at_log(check, machine, group, probe);
     }
+    if (probe->last == 0 && raft_is_suspect(probe->raft)) {
+        check_chain_start(check, machine, group); /* vacated: hosting.c */
+    }
     if (probe->commit < follower->commit || probe->applied < follower->applied) {
         sim_fail(check->sim, "I5 monotone", "%s, group %u: commit or applied went back",
                  sim_node_name(machine->machine), group);

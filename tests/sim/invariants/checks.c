@@ -11,6 +11,7 @@ struct checks {
     struct check_promises *promises;
     struct check_digests *digests;
     struct check_gossip *gossip;
+    struct check_hosting *hosting;
     uint64_t fingerprints[SIM_MACHINES_MAX][SIM_GROUPS]; /* when last looked at */
 };
 
@@ -22,6 +23,7 @@ struct checks *checks_new(struct sim *sim)
     checks->promises = check_promises_new(sim);
     checks->digests = check_digests_new(sim);
     checks->gossip = check_gossip_new(sim);
+    checks->hosting = check_hosting_new(sim);
     return checks;
 }
 
@@ -32,6 +34,7 @@ void checks_free(struct checks *checks)
     check_promises_free(checks->promises);
     check_digests_free(checks->digests);
     check_gossip_free(checks->gossip);
+    check_hosting_free(checks->hosting);
     mem_free(checks);
 }
 
@@ -51,6 +54,7 @@ void checks_after_turn(struct sim_machine *machine)
             check_leaders_turn(checks->leaders, checks->chain, machine, group, &probe);
             check_promises_turn(checks->promises, machine, group, &probe);
             check_gossip_group(checks->gossip, machine, group, &probe);
+            check_hosting_turn(checks->hosting, checks->chain, machine, group, &probe);
         }
         check_digests_turn(checks->digests, machine, group, &probe);
     }
@@ -69,6 +73,7 @@ void checks_on_start(struct sim_machine *machine)
         check_digests_start(checks->digests, machine, group);
         if (probe_group(machine, group, &probe) && probe.raft != NULL) {
             check_promises_start(checks->promises, machine, group, &probe);
+            check_hosting_start(checks->hosting, machine, group, &probe);
         }
     }
 }
@@ -88,6 +93,7 @@ void checks_on_crash(struct sim_machine *machine)
 void checks_on_wipe(const struct sim_machine *machine)
 {
     check_promises_wipe(machine->sim->checks->promises, machine);
+    check_hosting_wipe(machine->sim->checks->hosting, machine);
 }
 
 void checks_on_answer(struct sim *sim, const struct sim_op *op)

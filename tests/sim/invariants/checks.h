@@ -10,8 +10,10 @@
  *   effects     I11-I13  refused: never there; no write twice; ANY shows only what is committed
  *   gossip      I23, I24 incarnations are monotone, the living are not called dead for long;
  *                        gossip changes no configuration
+ *   hosting     I33      who drops a group was no voter of it, and is a suspect until it is whole
  *   resources   I25, I26 no busy loop, bounded disk
- *   progress    I27-I30  after healing: a leader everywhere, equal replicas, then quiet
+ *   progress    I27-I30, I32  after healing: a leader everywhere, equal replicas, where the
+ *                        configuration says and nowhere else, then quiet
  *
  * checks.c calls them in this order; a checker that finds something calls sim_fail.
  */
@@ -107,6 +109,20 @@ bool check_gossip_views(const struct sim *sim, char *out_why, size_t why_size);
 
 /* resources.c */
 void check_resources_turn(struct sim_machine *machine);
+
+/* hosting.c */
+struct check_hosting;
+struct check_hosting *check_hosting_new(struct sim *sim);
+void check_hosting_free(struct check_hosting *check);
+void check_hosting_turn(struct check_hosting *check, const struct check_chain *chain,
+                        const struct sim_machine *machine, uint32_t group,
+                        const struct probe *probe);
+void check_hosting_wipe(struct check_hosting *check, const struct sim_machine *machine);
+void check_hosting_start(struct check_hosting *check, const struct sim_machine *machine,
+                         uint32_t group, const struct probe *probe);
+/* True when nothing of the group is left on the machine.  `out_why`: what is. */
+bool check_hosting_is_empty(const struct sim_machine *machine, uint32_t group, char *out_why,
+                            size_t why_size);
 
 /* progress.c: true when the core has converged.  `out_why`: what is missing. */
 bool check_progress(const struct sim *sim, char *out_why, size_t why_size);

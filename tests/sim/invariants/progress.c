@@ -1,11 +1,14 @@
 /*
- * progress.c — I27 and I28: once a majority has good links again, every group has a leader there,
- * and all replicas of the core have applied the same and hold the same.
+ * progress.c — I27, I28, I32: once a majority has good links again, every group has a leader there,
+ * its members in the core have applied the same and hold the same, and nobody else in the core
+ * holds anything of it.  When everybody is in the core it lies where the list of members puts it.
  *
  * (That every request of a client ends, I29, and that the terms come to rest, I30, is looked at by
  * the phases in cluster_sim.c.)
  */
 #include "checks.h"
+#include "cluster/confchange.h"
+#include "replica.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -62,45 +65,77 @@ static void say_configuration(const struct sim_machine *machine, uint32_t group,
     buffer_free(&text);
 }
 
+/* The leader of a settled group in the core; NULL: none, or more. */
+static const struct sim_machine *leader_in_core(const struct sim *sim, uint32_t group,
+                                                struct probe *out)
+{
+    const struct sim_machine *leader = NULL;
+    uint32_t leaders = 0;
+    for (uint32_t i = 0; i < sim->count; i++) {
+        struct probe probe;
+        if ((sim->core >> i & 1) != 0 && sim->machines[i].is_serving &&
+            probe_group(&sim->machines[i], group, &probe) &&
+            (probe.raft == NULL || probe.role == RAFT_LEADER)) {
+            leader = &sim->machines[i];
+            leaders++;
+            *out = probe;
+        }
+    }
+    return leaders == 1 ? leader : NULL;
+}
+
+/* The machine has of the group what it should have. */
+static bool is_in_order(const struct sim *sim, const struct sim_machine *machine, uint32_t group,
+                        const struct probe *leader, uint64_t digest, char *out_why, size_t why_size)
+{
+    struct probe probe;
+    const char *name = sim_node_name(machine->machine);
+    if (!machine->is_serving || !probe_group(machine, group, &probe) ||
+        (sim->plan.nodes > 1 && probe.raft == NULL)) {
+        (void)snprintf(out_why, why_size, "%s has no group %u", name, group);
+        return false;
+    }
+    if (probe.raft != NULL && raft_config_find(probe_config(leader), probe_number(machine)) < 0) {
+        return check_hosting_is_empty(machine, group, out_why, why_size);
+    }
+    if (probe.applied != probe.last || probe.applied != leader->applied) {
+        (void)snprintf(out_why, why_size,
+                       "%s, group %u: applied %" PRIu64 " of %" PRIu64 ", the leader %" PRIu64,
+                       name, group, probe.applied, probe.last, leader->applied);
+        return false;
+    }
+    if (probe_digest(machine, group) != digest) {
+        (void)snprintf(out_why, why_size, "%s, group %u: another state", name, group);
+        return false;
+    }
+    if (probe.raft != NULL && raft_is_suspect(probe.raft)) {
+        (void)snprintf(out_why, why_size, "%s, group %u: still a suspect", name, group);
+        return false;
+    }
+    return true;
+}
+
 static bool group_has_converged(const struct sim *sim, uint32_t group, char *out_why,
                                 size_t why_size)
 {
-    uint32_t leaders = 0;
-    uint64_t applied = UINT64_MAX;
-    uint64_t digest = 0;
-    for (uint32_t i = 0; i < sim->count; i++) {
-        const struct sim_machine *machine = &sim->machines[i];
-        struct probe probe;
-        if ((sim->core >> i & 1) == 0) {
-            continue;
-        }
-        if (!machine->is_serving || !probe_group(machine, group, &probe) ||
-            (sim->plan.nodes > 1 && probe.raft == NULL)) {
-            (void)snprintf(out_why, why_size, "node%u has no group %u", i + 1, group);
-            return false;
-        }
-        leaders += probe.raft == NULL || probe.role == RAFT_LEADER;
-        bool is_first = applied == UINT64_MAX;
-        uint64_t own = probe_digest(machine, group);
-        if (probe.applied != probe.last || (!is_first && probe.applied != applied)) {
-            (void)snprintf(out_why, why_size,
-                           "node%u, group %u: applied %" PRIu64 " of %" PRIu64 ", others %" PRIu64,
-                           i + 1, group, probe.applied, probe.last, applied);
-            return false;
-        }
-        if (!is_first && own != digest) {
-            (void)snprintf(out_why, why_size, "node%u, group %u: another state", i + 1, group);
-            return false;
-        }
-        if (probe.raft != NULL && !is_as_wanted(machine, group, &probe)) {
-            say_configuration(machine, group, &probe, out_why, why_size);
-            return false;
-        }
-        applied = probe.applied;
-        digest = own;
+    struct probe probe;
+    const struct sim_machine *leader = leader_in_core(sim, group, &probe);
+    (void)snprintf(out_why, why_size, "group %u has not one leader in the core", group);
+    if (leader == NULL) {
+        return false;
     }
-    (void)snprintf(out_why, why_size, "group %u has %u leaders in the core", group, leaders);
-    return leaders == 1;
+    if (probe.raft != NULL && !is_as_wanted(leader, group, &probe)) {
+        say_configuration(leader, group, &probe, out_why, why_size);
+        return false;
+    }
+    uint64_t digest = probe_digest(leader, group);
+    for (uint32_t i = 0; i < sim->count; i++) {
+        if ((sim->core >> i & 1) != 0 &&
+            !is_in_order(sim, &sim->machines[i], group, &probe, digest, out_why, why_size)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool check_progress(const struct sim *sim, char *out_why, size_t why_size)

@@ -42,7 +42,8 @@ enum event_kind {
     EVENT_WAKE,
     EVENT_CHAOS,
     EVENT_FETCH,
-    EVENT_CLIENT
+    EVENT_CLIENT,
+    EVENT_GONE
 };
 
 struct event {
@@ -50,12 +51,13 @@ struct event {
     enum event_kind kind;
     uint64_t node, life; /* life: the boot it belongs to */
     struct world_flight *flight;
+    uint64_t gone_from, gone_term, gone_index; /* GONE: a leader's word */
 };
 
 /* Chances are in thousandths. */
 struct weather {
     uint32_t drop, duplicate, late, transfer, confchange, crash, pause, cut, isolate, chain, island,
-        compact, wipe, suspect, fetch_fails;
+        compact, wipe, suspect, fetch_fails, gone;
     uint32_t delay_us, disk_us, chaos_us, client_us;
     bool is_healed, is_quiet;
 };
@@ -252,7 +254,7 @@ static bool may_become_suspect(struct sim *sim, uint64_t id)
 static void crash(struct sim *sim, uint64_t id)
 {
     struct world_node *node = world_node(sim->world, id);
-    bool was_suspect = raft_is_suspect(node->raft);
+    bool was_suspect = raft_is_suspect(node->raft) && !node->was_vacated;
     world_crash(sim->world, id, (uint32_t)below(sim, node->writes_count + 1));
     sim->is_persisting[id] = false;
     sim->tick_at_us[id] = 0;
@@ -293,6 +295,45 @@ static void wipe(struct sim *sim, uint64_t id)
     event_in(sim, below(sim, 100 * 1000), EVENT_WAKE, id);
 }
 
+/* Where replicas are vacated nobody votes before it has caught up, as the coordinator sees to it.
+ */
+static bool may_vote(const struct world_node *leader, uint64_t id)
+{
+    uint64_t at = 0;
+    struct raft_peer_view view;
+    const struct raft_config *current = raft_config(leader->raft, &at);
+    return raft_config_is_voter(current, id) ||
+           (raft_peer(leader->raft, id, &view) && !view.is_suspect && view.match >= at);
+}
+
+/* Some leader, perhaps a deposed one, says that a node is no member; whenever that arrives. */
+static void tell_gone(struct sim *sim, const struct world_node *leader)
+{
+    uint64_t index = 0;
+    uint64_t id = 1 + below(sim, sim->world->nodes_count);
+    if (raft_is_gone(leader->raft, id, &index)) {
+        uint64_t delay_us = 100 + below(sim, chance(sim, 700) ? 5 * 1000 : 400 * 1000);
+        event_push(sim, (struct event){ .time_us = sim->world->now_us + delay_us,
+                                        .kind = EVENT_GONE,
+                                        .node = id,
+                                        .gone_from = leader->id,
+                                        .gone_term = raft_term(leader->raft),
+                                        .gone_index = index });
+    }
+}
+
+static void hear_gone(struct sim *sim, const struct event *event)
+{
+    struct raft_config config = { 0 };
+    const struct world_node *leader = world_node(sim->world, event->gone_from);
+    (void)!raft_config_add(&config, leader->id, leader->incarnation, RAFT_VOTER);
+    struct raft_input input = { .kind = RAFT_INPUT_VACATE,
+                                .vacate = { event->gone_term, event->gone_index, &config } };
+    if (world_node(sim->world, event->node)->is_up) {
+        (void)world_step(sim->world, world_node(sim->world, event->node), input);
+    }
+}
+
 /* A leader is told to change to random members.  A wiped node must leave before it returns. */
 static void change_members(struct sim *sim, struct world_node *leader)
 {
@@ -307,6 +348,9 @@ static void change_members(struct sim *sim, struct world_node *leader)
         uint64_t pick = below(sim, 10);
         if (is_wiped || pick < 3) {
             continue;
+        }
+        if (sim->weather.gone > 0 && !may_vote(leader, id)) {
+            pick = 9;
         }
         (void)!raft_config_add(&wanted, id, incarnation, pick < 8 ? RAFT_VOTER : RAFT_LEARNER);
     }
@@ -323,6 +367,9 @@ static void chaos_membership(struct sim *sim, struct world_node *node)
     }
     if (chance(sim, sim->weather.confchange)) {
         change_members(sim, node);
+    }
+    if (chance(sim, sim->weather.gone)) {
+        tell_gone(sim, node);
     }
 }
 
@@ -506,6 +553,9 @@ static void run_event(struct sim *sim, struct event *event)
     case EVENT_CLIENT:
         client(sim, event->node);
         break;
+    case EVENT_GONE:
+        hear_gone(sim, event);
+        break;
     }
 }
 
@@ -547,6 +597,7 @@ static void draw_weather(struct sim *sim, bool has_changes)
         .compact = draw(sim, 200),
         .wipe = has_changes ? draw(sim, 20) : 0,
         .suspect = has_changes ? 0 : draw(sim, 600),
+        .gone = has_changes && chance(sim, 500) ? 800 : 0,
         .fetch_fails = draw(sim, 300),
         .delay_us = delays_us[below(sim, 4)],
         .disk_us = delays_us[below(sim, 4)],
@@ -769,7 +820,7 @@ static void check_quiet(struct sim *sim)
 }
 
 struct totals {
-    uint64_t steps, elections, commits, reads, changes, snapshots, suspects;
+    uint64_t steps, elections, commits, reads, changes, snapshots, suspects, vacated;
 };
 
 static bool run_seed(uint64_t seed, struct totals *totals)
@@ -802,6 +853,7 @@ static bool run_seed(uint64_t seed, struct totals *totals)
     totals->changes += world->config_changes;
     totals->snapshots += world->snapshots_installed;
     totals->suspects += world->suspects;
+    totals->vacated += world->vacated;
     sim_free(sim);
     return is_good;
 }
@@ -825,9 +877,10 @@ TEST(random_lives)
     CHECK(is_good);
     if (getenv("RAFT_SEEDS") != NULL) {
         printf("%" PRIu64 " steps, %" PRIu64 " elections, %" PRIu64 " commits, %" PRIu64
-               " reads, %" PRIu64 " changes, %" PRIu64 " snapshots, %" PRIu64 " suspects\n",
+               " reads, %" PRIu64 " changes, %" PRIu64 " snapshots, %" PRIu64 " suspects, %" PRIu64
+               " vacated\n",
                totals.steps, totals.elections, totals.commits, totals.reads, totals.changes,
-               totals.snapshots, totals.suspects);
+               totals.snapshots, totals.suspects, totals.vacated);
     }
 }
 

@@ -48,7 +48,8 @@ struct world_entry {
 struct world_write {
     struct world_write *next;
     struct raft_persist token;
-    bool has_hard_state, has_reset;
+    bool has_hard_state, has_reset, is_suspect;
+    struct raft_config vacated; /* reset_index 0: what the replica begins with again */
     uint64_t term, voted_for, reset_index, commit;
     uint64_t first;
     uint32_t count;
@@ -62,6 +63,7 @@ struct world_snapshot {
 
 struct world_disk {
     uint64_t term, voted_for, commit;
+    bool is_suspect;
     struct world_snapshot snapshot;
     uint64_t first, last; /* entries held: log[first..last]; empty when first > last */
     struct world_entry log[WORLD_LOG_MAX];
@@ -76,6 +78,7 @@ struct world_read {
 struct world_node {
     uint64_t id, incarnation, boot;
     bool is_up, is_suspect_next;
+    bool was_vacated; /* and is a suspect for that reason: the disk knows when it is */
     struct raft *raft;
     void *log_memory;
     uint32_t log_capacity;
@@ -163,7 +166,7 @@ struct world {
     uint8_t votes[WORLD_NODES_MAX + 1][WORLD_TERMS_MAX];
     struct world_created registry[WORLD_REGISTRY];
     uint32_t registry_count;
-    uint64_t elections, reads_served, config_changes, snapshots_installed, suspects;
+    uint64_t elections, reads_served, config_changes, snapshots_installed, suspects, vacated;
     char violation[512]; /* the first; empty: none */
 };
 
@@ -237,6 +240,8 @@ static inline void world_write_queue(struct world *world, struct world_node *nod
     write->voted_for = output->voted_for;
     write->has_reset = output->log_reset;
     write->reset_index = output->log_reset_index;
+    write->is_suspect = output->is_suspect;
+    write->vacated = node->applied_config;
     write->commit = output->commit_index;
     write->count = count;
     write->first = count > 0 ? output->entries[0].index : 0;
@@ -259,6 +264,10 @@ static inline struct raft_persist world_write_apply(struct world_node *node)
     if (write->has_hard_state) {
         disk->term = write->term;
         disk->voted_for = write->voted_for;
+        disk->is_suspect = write->is_suspect;
+    }
+    if (write->has_reset && write->reset_index == 0) {
+        disk->snapshot = (struct world_snapshot){ .meta = { .config = write->vacated } };
     }
     if (write->has_reset) {
         disk->first = write->reset_index + 1;
@@ -302,6 +311,15 @@ static inline void world_log_take(struct world *world, struct world_node *node,
         node->applied_config = node->wanted.meta.config;
         node->applied_config_index = node->wanted.meta.index;
         world->snapshots_installed += 1;
+    }
+    if (output->log_reset && output->log_reset_index == 0) { /* vacated */
+        node->last = 0;
+        node->applied = 0;
+        node->hash = 0;
+        node->applied_config = *raft_config(node->raft, &node->applied_config_index);
+        node->reads_count = 0;
+        node->was_vacated = true;
+        world->vacated += 1;
     }
     for (uint32_t i = 0; i < output->entries_count; i++) {
         const struct raft_entry *entry = &output->entries[i];
@@ -558,9 +576,22 @@ static inline enum raft_result world_confchange(struct world *world, uint64_t id
 }
 
 /* Takes a durable snapshot of what is applied and forgets the log up to `keep` entries before. */
+/* Vacated, and the disk does not know yet: then the driver makes no snapshot. */
+static inline bool world_is_purging(const struct world_node *node)
+{
+    bool is_purging = false;
+    for (const struct world_write *at = node->writes; at != NULL; at = at->next) {
+        is_purging |= at->has_reset && at->reset_index == 0;
+    }
+    return is_purging;
+}
+
 static inline void world_compact(struct world *world, uint64_t id, uint64_t keep)
 {
     struct world_node *node = world_node(world, id);
+    if (world_is_purging(node)) {
+        return;
+    }
     uint64_t base = raft_first_index(node->raft) - 1;
     uint64_t index = node->applied > keep ? node->applied - keep : 0;
     uint64_t term = node->disk.snapshot.meta.term;
@@ -588,6 +619,7 @@ static inline void world_fetch_done(struct world *world, uint64_t id, bool has_f
         return;
     }
     node->is_fetching = false;
+    has_failed |= world_is_purging(node);
     if (!has_failed && node->wanted.meta.index > node->disk.snapshot.meta.index) {
         node->disk.snapshot = node->wanted;
     }
@@ -694,7 +726,7 @@ static inline void world_start(struct world *world, uint64_t id)
         .voted_for = disk->voted_for,
         .snapshot = disk->snapshot.meta,
         .commit_index = disk->commit < disk->last ? disk->commit : disk->last,
-        .is_suspect = node->is_suspect_next,
+        .is_suspect = node->is_suspect_next || disk->is_suspect,
     };
     raft_init(node->raft, &raft_options, &boot, node->log_memory, node->log_capacity);
     node->is_up = true;

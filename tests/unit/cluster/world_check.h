@@ -194,6 +194,8 @@ static inline void world_check_config(struct world *world, struct world_node *no
 static inline void world_check_step(struct world *world, struct world_node *node,
                                     const struct raft_output *output)
 {
+    bool is_vacated = output->log_reset && output->log_reset_index == 0;
+    node->seen_commit = is_vacated ? 0 : node->seen_commit;
     if (raft_term(node->raft) < node->seen_term ||
         raft_commit_index(node->raft) < node->seen_commit) {
         world_fail(world, "I5: term or commit of node %u went back", (unsigned)node->id);

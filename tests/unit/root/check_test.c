@@ -197,7 +197,7 @@ static struct disk *member_make(const char *id, uint64_t index, const struct har
 
 TEST(a_member)
 {
-    struct hard_state state = { 4, members_number("node1"), 9 };
+    struct hard_state state = { 4, members_number("node1"), 9, false };
     struct disk *disk = member_make("node1", 4, &state);
     expect(disk, CHECK_CLEAN, "10.1.2.3");
     struct buffer out = { 0 };
@@ -211,7 +211,7 @@ TEST(a_member)
 
 TEST(a_members_entry_that_is_nowhere)
 {
-    struct hard_state state = { 4, 0, 9 };
+    struct hard_state state = { 4, 0, 9, false };
     struct disk *disk = member_make("node1", 2, &state);
     expect(disk, CHECK_DAMAGED, "group 65535: 2 entries of the group lie neither");
     disk_free(disk);

@@ -497,10 +497,14 @@ TEST(targets_are_valid_and_need_no_more_than_the_list)
             struct raft_config again = target_of(&shuffled, group, factor);
             CHECK(raft_config_is_valid(&target));
             CHECK(raft_config_equal(&target, &again));
-            CHECK_EQ(target.members_count, count);
-            CHECK_EQ(voters_of(&target), factor < count ? factor : count);
+            CHECK_EQ(target.members_count, factor < count ? factor : count);
+            CHECK_EQ(voters_of(&target), target.members_count);
             CHECK(raft_config_is_voter(&target, home_of(&members, &target, group)));
         }
+        struct raft_config meta = target_of(&members, GROUP_META, factor);
+        CHECK(raft_config_is_valid(&meta));
+        CHECK_EQ(meta.members_count, count); /* everybody follows the list */
+        CHECK_EQ(voters_of(&meta), factor < count ? factor : count);
     }
 }
 

@@ -461,15 +461,14 @@ TEST(who_was_suspect_is_suspect)
     struct world *world = world_plain();
     struct model_group *group = &world->groups[1];
     write_committed(world, group, 5);
-    uint64_t voted_for = group->voted_for;
-    group->voted_for = HARD_STATE_SUSPECT;
+    group->is_suspect = true;
     put_hard_state(world, group);
     life_end(world);
     recover(world);
     CHECK(log_of(world, group)->boot.is_suspect);
-    CHECK_EQ(log_of(world, group)->boot.voted_for, voted_for);
+    CHECK_EQ(log_of(world, group)->boot.voted_for, group->voted_for);
     CHECK_EQ(world->result.suspects, 1);
-    group->voted_for = voted_for;
+    group->is_suspect = false;
     put_hard_state(world, group); /* it has become whole */
     life_end(world);
     recover(world);

@@ -38,6 +38,7 @@ struct model_group {
     uint64_t commit; /* what raft knows */
     uint64_t hinted; /* what the log says */
     uint64_t base;   /* newest snapshot */
+    bool is_suspect; /* as its hard states say */
     uint64_t term, voted_for;
     bool needs_reset;        /* a snapshot was adopted, and the process ended before the reset */
     uint64_t conflict_index; /* then: what raft must be shown; 0: nothing */
@@ -266,7 +267,7 @@ static inline void put_entries(struct world *world, struct model_group *group, u
 static inline void put_hard_state(struct world *world, struct model_group *group)
 {
     char body[HARD_STATE_BYTES];
-    struct hard_state state = { group->term, group->voted_for, group->commit };
+    struct hard_state state = { group->term, group->voted_for, group->commit, group->is_suspect };
     hard_state_write(&state, body);
     (void)put_record(world, group, AOF_HARD_STATE, slice_make(body, sizeof(body)));
     group->hinted = group->commit > group->hinted ? group->commit : group->hinted;
@@ -452,6 +453,7 @@ static inline void write_snapshot(struct world *world, struct model_group *group
         .index = index,
         .term = term_at(group, index),
         .time_ms = 1000 + index,
+        .sequence = world->aof != NULL ? aof_stats(world->aof).next_sequence - 1 : 0,
         .aux = buffer_slice(&aux),
     };
     snapshot_writer_begin(writer, &meta, view);

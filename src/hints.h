@@ -1,0 +1,52 @@
+/*
+ * hints.h — who leads what, as the leaders themselves say it.
+ *
+ * A node that holds a group learns its leader from Raft.  All others need to be told, to pass
+ * requests on and to show the cluster: each node tells every other one, over the RAFT link, which
+ * groups it leads, in which term and with which members, and how many partitions it holds; when
+ * that changes (gathered for a moment), and all of it when a link comes up and every few seconds.
+ *
+ * Of one group the word of the highest term counts.  Hints are advice: a wrong one costs a refusal
+ * (forward.h), and no configuration follows from any.
+ *
+ * Read next: replica.h (hint_term), vacancy.h.
+ */
+#pragma once
+
+#include "members.h"
+
+struct hints;
+struct node;
+struct peer_event;
+
+enum { PEER_FRAME_HINTS = 7 }; /* RAFT channel */
+
+struct hint {
+    uint64_t leader; /* 0: whoever led in that term does so no more */
+    uint64_t term;
+    uint8_t flags;              /* enum hint_flags */
+    uint64_t bytes_left;        /* to move to another node */
+    struct raft_config members; /* of the group; as of when the leader said so */
+};
+
+enum hint_flags {
+    HINT_NOT_LEADING = 1, /* on the wire */
+};
+
+struct hints *hints_new(uint32_t partitions);
+void hints_free(struct hints *hints); /* NULL is allowed */
+
+/* Once per iteration of a member's loop. */
+void hints_step(struct node *node);
+/* Events of the RAFT links.  True: the frame was for us. */
+bool hints_on_peer_event(struct node *node, const struct peer_event *event);
+
+/* What is known of a partition that another node leads; NULL: nothing. */
+const struct hint *hints_of(const struct hints *hints, uint32_t partition);
+/* Partitions the node holds, as it last said. */
+uint32_t hints_held(const struct hints *hints, uint64_t node, bool *out_is_known);
+/* The partitions the node says it leads, one after the other: *at is 0 to begin.  NULL: no more. */
+const struct hint *hints_next_led(const struct hints *hints, uint64_t node, uint32_t *at,
+                                  uint32_t *out_partition);
+/* What is to be told of a partition that this node leads, beside what consensus knows. */
+void hints_set_moving(struct hints *hints, uint32_t partition, uint8_t flags, uint64_t bytes_left);

@@ -1,0 +1,375 @@
+/*
+ * vacancy.c — see vacancy.h.  Order: life, asking, telling, forgetting, deleting.
+ *
+ * Frames, little-endian:
+ *
+ *   GONE_ASK   u16 for each group
+ *   GONE       u16 group, u64 term, u64 index for each of them that the asker is no member of
+ */
+#include "vacancy.h"
+
+#include "base/assert.h"
+#include "base/endian.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+#include "cluster/confchange.h"
+#include "consensus.h"
+#include "io/io.h"
+#include "log.h"
+#include "network/peers.h"
+#include "node.h"
+#include "storage/snapshot_format.h"
+#include "transfer.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+
+enum {
+    SILENT_MS = 2000,    /* the leader of a group says nothing so long: perhaps we are removed */
+    ASK_AGAIN_MS = 1000, /* the same group is not asked for more often */
+    ASK_BYTES = 2,
+    GONE_BYTES = 2 + 8 + 8,
+    DELETE_AGAIN_MS = 1000, /* after a failure */
+};
+
+static const uint64_t NS_PER_S = 1000000000;
+
+enum purge_state { PURGE_IDLE, PURGE_LIST, PURGE_UNLINK, PURGE_SYNC_DIR };
+
+struct vacancy {
+    const char *dir;         /* borrowed */
+    uint64_t *asked_ms;      /* owned, by slot: when the leader was asked last */
+    uint32_t purging;        /* replicas with is_purging, as counted last */
+    uint64_t reset_sequence; /* the newest reset: must be synced before files go */
+    uint64_t retry_ms;
+    enum purge_state state;
+    bool is_busy;    /* op is under way */
+    bool has_failed; /* in this round */
+    bool *in_round;  /* owned, by slot: their files go now */
+    struct io_file_op op;
+    struct buffer names; /* of the directory */
+    size_t name_at;
+    char path[PATH_MAX];
+};
+
+static void purge_next(struct node *node);
+
+/* ── life ────────────────────────────────────────────────────────────────────────────────────── */
+
+struct vacancy *vacancy_new(const char *dir, uint32_t replicas)
+{
+    struct vacancy *vacancy = mem_zalloc(sizeof(*vacancy));
+    vacancy->dir = dir;
+    vacancy->purging = dir != NULL; /* to be counted: the last process may have left files */
+    vacancy->asked_ms = mem_zalloc(replicas * sizeof(*vacancy->asked_ms));
+    vacancy->in_round = mem_zalloc(replicas * sizeof(*vacancy->in_round));
+    return vacancy;
+}
+
+void vacancy_free(struct node *node)
+{
+    struct vacancy *vacancy = node->vacancy;
+    if (vacancy == NULL) {
+        return;
+    }
+    while (vacancy->is_busy) {
+        struct io_event event;
+        io_wait(node->io, io_clock_ns(node->io) + NS_PER_S);
+        while (io_next(node->io, &event)) {
+            if (vacancy_owns(vacancy, &event)) {
+                vacancy->is_busy = false;
+            } else if (event.kind == IO_EVENT_FILE && event.owner == node->snapshots.writer) {
+                snapshot_writer_on_event(event.owner, &event);
+            } else if (event.kind == IO_EVENT_FILE && transfers_owns(node->transfers, &event)) {
+                transfers_on_event(node->transfers, &event);
+            } else if (event.kind == IO_EVENT_FILE && event.owner == node->shard.aof) {
+                aof_on_event(node->shard.aof, &event);
+            }
+        }
+    }
+    buffer_free(&vacancy->names);
+    mem_free(vacancy->asked_ms);
+    mem_free(vacancy->in_round);
+    mem_free(vacancy);
+    node->vacancy = NULL;
+}
+
+/* ── asking ──────────────────────────────────────────────────────────────────────────────────── */
+
+/* Our log says that we are leaving the group, or have left it. */
+static bool is_leaving(const struct consensus *consensus, const struct replica *replica)
+{
+    uint64_t at = 0;
+    const struct raft_config *config = raft_config(replica->raft, &at);
+    int place = raft_config_find(config, consensus->options.node);
+    return place < 0 || (config->members[place].roles & (RAFT_VOTER | RAFT_LEARNER)) == 0;
+}
+
+/* It holds something, or is not known to be harmless, and perhaps belongs to nobody any more. */
+static bool may_be_gone(const struct consensus *consensus, const struct replica *replica)
+{
+    bool is_done = replica->is_vacant && (replica->is_vacated || !raft_is_suspect(replica->raft));
+    if (replica->group == GROUP_META || replica_is_leader(replica) || replica->is_fetching ||
+        is_done) {
+        return false;
+    }
+    return consensus->now_ms >= raft_leader_heard_ms(replica->raft) + SILENT_MS ||
+           is_leaving(consensus, replica);
+}
+
+static void ask_one(struct node *node, uint64_t leader)
+{
+    struct consensus *consensus = node->consensus;
+    struct vacancy *vacancy = node->vacancy;
+    uint64_t now_ms = consensus->now_ms;
+    uint64_t link = peers_link(node->peers, leader, PEER_RAFT);
+    char *to = link != 0 ? peers_frame_begin(node->peers, link, PEER_FRAME_GONE_ASK,
+                                             (size_t)consensus->count * ASK_BYTES)
+                         : NULL;
+    if (to == NULL) {
+        return;
+    }
+    size_t size = 0;
+    for (uint32_t i = 0; i < consensus->count; i++) {
+        const struct replica *replica = consensus->replicas[i];
+        if (replica->leader == leader && now_ms >= vacancy->asked_ms[i] + ASK_AGAIN_MS &&
+            may_be_gone(consensus, replica)) {
+            store_u16(to + size, (uint16_t)replica->group);
+            size += ASK_BYTES;
+            vacancy->asked_ms[i] = now_ms;
+        }
+    }
+    if (size > 0) { /* else the frame is not sent */
+        peers_frame_end(node->peers, link, size);
+    }
+}
+
+static void forget(struct node *node, struct replica *replica, const struct member *leader,
+                   uint64_t term, uint64_t index);
+
+/* A known bug: the target says it all, does it not? */
+static void vacate_unasked(struct node *node)
+{
+    const struct placement *placement = &node_targets(node)->placement;
+    for (uint32_t i = 0;
+         node->members.count > placement->replicas_count && i + 1 < node->consensus->count; i++) {
+        struct replica *replica = node->consensus->replicas[i];
+        const struct member *other = &node->members.items[0];
+        bool is_target = false;
+        for (uint32_t r = 0; r < placement->replicas_count; r++) {
+            is_target |=
+                placement->nodes[placement->replicas[i][r]] == node->consensus->options.node;
+        }
+        other += other->number == node->consensus->options.node;
+        if (!is_target && !replica->is_vacant && !replica_is_leader(replica)) {
+            forget(node, replica, other, replica->term, UINT64_MAX);
+        }
+    }
+}
+
+void vacancy_ask(struct node *node)
+{
+    if (MUTANT(MUT_VACATE_UNASKED)) {
+        vacate_unasked(node);
+    }
+    for (uint32_t i = 0; i < node->members.count; i++) {
+        if (node->members.items[i].number != node->consensus->options.node) {
+            ask_one(node, node->members.items[i].number);
+        }
+    }
+}
+
+/* ── telling ─────────────────────────────────────────────────────────────────────────────────── */
+
+static void tell(struct node *node, uint64_t asker, struct slice groups)
+{
+    size_t count = groups.size / ASK_BYTES;
+    uint64_t link = peers_link(node->peers, asker, PEER_RAFT);
+    char *to = link != 0 && count > 0 && count <= node->consensus->count
+                   ? peers_frame_begin(node->peers, link, PEER_FRAME_GONE, count * GONE_BYTES)
+                   : NULL;
+    size_t size = 0;
+    for (size_t i = 0; to != NULL && i < count; i++) {
+        const struct replica *replica =
+            consensus_replica(node->consensus, load_u16(groups.data + i * ASK_BYTES));
+        uint64_t index = 0;
+        if (replica != NULL && raft_is_gone(replica->raft, asker, &index)) {
+            store_u16(to + size, (uint16_t)replica->group);
+            store_u64(to + size + 2, raft_term(replica->raft));
+            store_u64(to + size + 10, index);
+            size += GONE_BYTES;
+        }
+    }
+    if (size > 0) {
+        peers_frame_end(node->peers, link, size);
+    }
+}
+
+/* ── forgetting ──────────────────────────────────────────────────────────────────────────────── */
+
+/* A file of the group is being written. */
+static bool has_open_file(const struct node *node, uint32_t group)
+{
+    return node->snapshots.view != NULL && node->snapshots.group == group;
+}
+
+static void forget(struct node *node, struct replica *replica, const struct member *leader,
+                   uint64_t term, uint64_t index)
+{
+    struct raft_config config = { .members_count = 0 };
+    bool added = raft_config_add(&config, leader->number, leader->incarnation, RAFT_VOTER);
+    ASSERT(added);
+    uint64_t entries = replica->applied;
+    if (has_open_file(node, replica->group) ||
+        consensus_vacate(node->consensus, replica, term, index, &config) != RAFT_OK) {
+        return; /* another time, if it is still so */
+    }
+    replica->applied = 0;
+    replica->applied_term = 0;
+    replica->applied_config = config;
+    replica->hinted_commit = 0;
+    replica->read_index = 0;
+    replica->any_gate = ANY_AWAY;
+    replica->is_vacated = true;
+    replica->is_purging = node->vacancy->dir != NULL;
+    shard_vacate(&node->shard, replica->group);
+    node->vacancy->reset_sequence = node->shard.proposed_sequence;
+    node->vacancy->purging++;
+    log_event(node->log, LOG_DEBUG, "replica_vacated", LOG_U64("group", replica->group),
+              LOG_U64("entries", entries), LOG_U64("term", term));
+}
+
+static void told_gone(struct node *node, uint64_t from, struct slice body)
+{
+    const struct member *leader = members_find(&node->members, from);
+    for (size_t at = 0; leader != NULL && at + GONE_BYTES <= body.size; at += GONE_BYTES) {
+        uint32_t group = load_u16(body.data + at);
+        struct replica *replica = consensus_replica(node->consensus, group);
+        if (replica != NULL && may_be_gone(node->consensus, replica)) {
+            forget(node, replica, leader, load_u64(body.data + at + 2),
+                   load_u64(body.data + at + 10));
+        }
+    }
+}
+
+bool vacancy_on_frame(struct node *node, const struct peer_event *event)
+{
+    if (event->frame_kind == PEER_FRAME_GONE_ASK) {
+        tell(node, event->number, event->body);
+        return true;
+    }
+    if (event->frame_kind == PEER_FRAME_GONE) {
+        told_gone(node, event->number, event->body);
+        return true;
+    }
+    return false;
+}
+
+/* ── deleting ────────────────────────────────────────────────────────────────────────────────── */
+
+static void submit(struct node *node, enum purge_state state, enum io_file_kind kind,
+                   const char *path)
+{
+    struct vacancy *vacancy = node->vacancy;
+    vacancy->state = state;
+    vacancy->op = (struct io_file_op){
+        .kind = kind, .path = path, .list = &vacancy->names, .owner = vacancy
+    };
+    vacancy->is_busy = true;
+    io_file_submit(node->io, &vacancy->op);
+}
+
+static void count_purging(struct node *node, bool begins_round)
+{
+    struct vacancy *vacancy = node->vacancy;
+    vacancy->purging = 0;
+    for (uint32_t i = 0; i < node->consensus->count; i++) {
+        bool is_purging = node->consensus->replicas[i]->is_purging;
+        vacancy->in_round[i] = begins_round ? is_purging : vacancy->in_round[i];
+        vacancy->purging += is_purging;
+    }
+}
+
+bool vacancy_has_work(const struct node *node)
+{
+    const struct vacancy *vacancy = node->vacancy;
+    return vacancy->purging > 0 && vacancy->state == PURGE_IDLE &&
+           node->consensus->now_ms >= vacancy->retry_ms &&
+           aof_stats(node->shard.aof).synced_sequence > vacancy->reset_sequence;
+}
+
+void vacancy_step(struct node *node)
+{
+    struct vacancy *vacancy = node->vacancy;
+    if (LIKELY(vacancy->purging == 0) || vacancy->state != PURGE_IDLE ||
+        node->consensus->now_ms < vacancy->retry_ms) {
+        return;
+    }
+    if (aof_stats(node->shard.aof).synced_sequence <= vacancy->reset_sequence) {
+        aof_sync_soon(node->shard.aof);
+        return;
+    }
+    count_purging(node, /* begins_round= */ true);
+    if (vacancy->purging == 0) {
+        return;
+    }
+    vacancy->has_failed = false;
+    vacancy->names.size = 0;
+    vacancy->name_at = 0;
+    submit(node, PURGE_LIST, IO_FILE_LIST, vacancy->dir);
+}
+
+/* Deletes the next file of a group of this round; behind the last one syncs the directory. */
+static void purge_next(struct node *node)
+{
+    struct vacancy *vacancy = node->vacancy;
+    while (vacancy->name_at < vacancy->names.size) {
+        const char *name = vacancy->names.data + vacancy->name_at;
+        struct snapshot_file file;
+        bool is_temporary = false;
+        vacancy->name_at += strlen(name) + 1;
+        if (snapshot_name_parse(name, &file, &is_temporary) &&
+            file.group + 1 < node->consensus->count && vacancy->in_round[file.group]) {
+            (void)snprintf(vacancy->path, sizeof(vacancy->path), "%s/%s", vacancy->dir, name);
+            submit(node, PURGE_UNLINK, IO_FILE_UNLINK, vacancy->path);
+            return;
+        }
+    }
+    submit(node, PURGE_SYNC_DIR, IO_FILE_SYNC_DIR, vacancy->dir);
+}
+
+static void purge_end(struct node *node)
+{
+    struct vacancy *vacancy = node->vacancy;
+    vacancy->state = PURGE_IDLE;
+    for (uint32_t i = 0; i < node->consensus->count && !vacancy->has_failed; i++) {
+        struct replica *replica = node->consensus->replicas[i];
+        replica->is_purging = replica->is_purging && !vacancy->in_round[i];
+    }
+    vacancy->retry_ms = vacancy->has_failed ? node->consensus->now_ms + DELETE_AGAIN_MS : 0;
+    count_purging(node, /* begins_round= */ false);
+}
+
+bool vacancy_owns(const struct vacancy *vacancy, const struct io_event *event)
+{
+    return vacancy != NULL && event->kind == IO_EVENT_FILE && event->owner == vacancy;
+}
+
+void vacancy_on_event(struct node *node, const struct io_event *event)
+{
+    struct vacancy *vacancy = node->vacancy;
+    ASSERT(event->file_op == &vacancy->op);
+    ASSERT(vacancy->is_busy);
+    vacancy->is_busy = false;
+    if (vacancy->op.result < 0 && vacancy->op.result != -ENOENT) {
+        vacancy->has_failed = true;
+        log_event(node->log, LOG_WARN, "files_not_deleted",
+                  LOG_ERRNO("error", (int)vacancy->op.result));
+    }
+    if (vacancy->state == PURGE_SYNC_DIR || vacancy->has_failed) {
+        purge_end(node);
+    } else {
+        purge_next(node);
+    }
+}
