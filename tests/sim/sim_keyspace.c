@@ -59,7 +59,7 @@ static void ask(struct asking *asking, struct slice request)
     struct sim_connected *connection = &asking->connection;
     struct sim_machine *to = NULL;
     do {
-        to = &sim->machines[prng_below(&sim->prng, sim->plan.nodes)];
+        to = &sim->machines[prng_below(&sim->prng, sim->count)];
     } while ((sim->core >> to->number & 1) == 0);
     asking->taken = 0;
     connection->in.size = 0;

@@ -81,7 +81,7 @@ void check_gossip_turn(struct check_gossip *check, const struct sim_machine *mac
     uint64_t own = probe_incarnation(machine);
     check->had[machine->number] =
         own > check->had[machine->number] ? own : check->had[machine->number];
-    for (uint32_t i = 0; i < check->sim->plan.nodes && own != 0; i++) {
+    for (uint32_t i = 0; i < check->sim->count && own != 0; i++) {
         if (i != machine->number) {
             look(check, machine, i);
         }
@@ -114,8 +114,8 @@ void check_gossip_group(struct check_gossip *check, const struct sim_machine *ma
 
 bool check_gossip_views(const struct sim *sim, char *out_why, size_t why_size)
 {
-    for (uint32_t a = 0; a < sim->plan.nodes; a++) {
-        for (uint32_t b = 0; b < sim->plan.nodes; b++) {
+    for (uint32_t a = 0; a < sim->count; a++) {
+        for (uint32_t b = 0; b < sim->count; b++) {
             struct membership_view view = { .state = MEMBERSHIP_DEAD };
             bool is_core = (sim->core >> a & 1) != 0 && (sim->core >> b & 1) != 0;
             if (!is_core || a == b) {

@@ -96,7 +96,8 @@ void check_hosting_start(struct check_hosting *check, const struct sim_machine *
                          uint32_t group, const struct probe *probe)
 {
     struct hosted *hosted = &check->hosted[machine->number][group];
-    if (hosted->floor > 0 && !raft_is_suspect(probe->raft) && probe->last == hosted->before) {
+    if (hosted->floor > 0 && !raft_is_suspect(probe->raft) && probe->last > 0 &&
+        probe->last <= hosted->before) { /* less: not all of that was durable, either */
         *hosted = (struct hosted){ .last = probe->last };
     }
 }
@@ -117,9 +118,11 @@ bool check_hosting_is_empty(const struct sim_machine *machine, uint32_t group, c
     (void)snprintf(prefix, sizeof(prefix), "snap-%05u-", group);
     (void)sim_disk_list(machine->machine, "/data", SIM_DISK_CACHE, &names);
     for (size_t at = 0; at < names.size; at += strlen(names.data + at) + 1) {
-        if (strncmp(names.data + at, prefix, strlen(prefix)) == 0) {
+        const char *name = names.data + at;
+        bool is_evidence = strstr(name, ".damaged") != NULL; /* kept for people to look at */
+        if (strncmp(name, prefix, strlen(prefix)) == 0 && !is_evidence) {
             (void)snprintf(out_why, why_size, "%s has %s, and is no member",
-                           sim_node_name(machine->machine), names.data + at);
+                           sim_node_name(machine->machine), name);
             is_empty = false;
         }
     }

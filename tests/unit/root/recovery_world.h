@@ -266,10 +266,10 @@ static inline void put_entries(struct world *world, struct model_group *group, u
 
 static inline void put_hard_state(struct world *world, struct model_group *group)
 {
-    char body[HARD_STATE_BYTES];
+    char body[HARD_STATE_BYTES_MAX];
     struct hard_state state = { group->term, group->voted_for, group->commit, group->is_suspect };
-    hard_state_write(&state, body);
-    (void)put_record(world, group, AOF_HARD_STATE, slice_make(body, sizeof(body)));
+    size_t size = hard_state_write(&state, body);
+    (void)put_record(world, group, AOF_HARD_STATE, slice_make(body, size));
     group->hinted = group->commit > group->hinted ? group->commit : group->hinted;
 }
 
