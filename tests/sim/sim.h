@@ -127,8 +127,9 @@ struct sim_machine {
     bool is_serving; /* started, and no crash since */
     bool is_banned;  /* stays down */
     enum sim_standing standing;
-    uint64_t incarnation; /* LEAVING: of the data directory that is to be forgotten */
-    bool is_wiped;        /* LEAVING: and comes back with another */
+    uint64_t incarnation;  /* LEAVING: of the data directory that is to be forgotten */
+    bool is_wiped;         /* LEAVING: and comes back with another */
+    uint64_t listed_epoch; /* LEAVING: of the latest list of members seen that had it; 0: none */
     uint64_t restart_ns;
     uint32_t starts;
     uint32_t starts_failed; /* in a row */

@@ -84,8 +84,8 @@ static bool is_out_of_group(const struct sim *sim, const struct sim_machine *gon
         struct probe probe;
         uint64_t index = 0;
         if (!serves(machine) || !probe_group(machine, group, &probe) || probe.raft == NULL ||
-            probe.role != RAFT_LEADER) {
-            continue;
+            probe.role != RAFT_LEADER || machine->node->members.epoch <= gone->listed_epoch) {
+            continue; /* it does not lead, or knows of nothing yet */
         }
         const struct raft_config *config = raft_config(probe.raft, &index);
         int at = raft_config_find(config, number_of(gone));
@@ -169,6 +169,7 @@ static struct sim_machine *victim_draw(struct sim *sim)
         return NULL;
     }
     machine->incarnation = machine->node->meta.identity;
+    machine->listed_epoch = 0;
     return machine;
 }
 
@@ -305,11 +306,12 @@ void sim_members_step(struct sim *sim)
         return;
     }
     if (!is_listed(coordinator, machine)) {
-        if (is_out(sim, machine)) {
+        if (machine->listed_epoch != 0 && is_out(sim, machine)) {
             say_good_bye(sim, machine);
         }
         return;
     }
+    machine->listed_epoch = coordinator->node->members.epoch;
     if (coordinator->node->members.count > MEMBERS_MIN) {
         ask_to_forget(coordinator, machine);
     }
