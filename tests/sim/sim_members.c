@@ -333,7 +333,8 @@ uint32_t sim_members_spare(const struct sim *sim)
     uint32_t members = count_of(sim, STANDING_MEMBER);
     uint32_t voters = sim->plan.replication < members ? sim->plan.replication : members;
     uint32_t spare = (voters - 1) / 2;
-    if (sim->plan.members_max > sim->plan.nodes && !are_whole(sim)) {
+    bool may_change = sim->plan.members_max > sim->plan.nodes;
+    if (may_change && (count_of(sim, STANDING_LEAVING) > 0 || !are_whole(sim))) {
         return 0; /* somebody who left has not been replaced everywhere */
     }
     return sim->plan.bad_disk != UINT32_MAX && spare > 0 ? spare - 1 : spare;

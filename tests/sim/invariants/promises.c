@@ -80,7 +80,11 @@ void check_promises_start(struct check_promises *check, const struct sim_machine
     uint64_t term = 0;
     uint8_t kind = 0;
     bool is_there = raft_entry_at(probe->raft, promise->index, &term, &kind);
-    if (promise->index >= probe->first && (!is_there || term != promise->index_term)) {
+    uint64_t last_term = 0;
+    bool is_replaced = raft_entry_at(probe->raft, probe->last, &last_term, &kind) &&
+                       last_term > promise->index_term; /* in the turn in which it died */
+    if (promise->index >= probe->first && !is_replaced &&
+        (!is_there || term != promise->index_term)) {
         sim_fail(check->sim, "I5 log kept",
                  "%s, group %u: entry %" PRIu64 " of term %" PRIu64
                  " was durable; after the restart the log ends at %" PRIu64
