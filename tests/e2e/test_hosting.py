@@ -143,8 +143,8 @@ class Shares(unittest.TestCase):
     def test_6_the_fourth_goes_again(self):
         """Its share goes back to those who had dropped it."""
         position_gone = self.nodes[3]
-        wait_until("the meta group's leader forgets n4", lambda: any(
-            node.command("CLUSTER", "FORGET", "n4") == "OK" for node in self.nodes.nodes[:3]))
+        wait_until("the meta group's leader lets n4 go", lambda: any(
+            node.command("CLUSTER", "DRAIN", "n4") == "OK" for node in self.nodes.nodes[:3]))
         time_is_up = lambda: all(
             {name: one["partitions_held"] for name, one in members(node).items()}
             == {"n1": 256, "n2": 256, "n3": 256} for node in self.nodes.nodes[:3]) or \

@@ -78,11 +78,12 @@ void checks_on_start(struct sim_machine *machine)
     }
 }
 
-/* What it committed in its last turn it may have answered, too, before it died. */
+/* What it committed, or said of itself, in its last turn others may know before it died. */
 void checks_on_crash(struct sim_machine *machine)
 {
     struct checks *checks = machine->sim->checks;
     struct probe probe;
+    (void)check_gossip_own(checks->gossip, machine);
     for (uint32_t group = 0; group < SIM_GROUPS; group++) {
         if (probe_group(machine, group, &probe) && probe.raft != NULL) {
             check_chain_turn(checks->chain, machine, group, &probe);

@@ -101,6 +101,8 @@ struct check_gossip;
 struct check_gossip *check_gossip_new(struct sim *sim);
 void check_gossip_free(struct check_gossip *check);
 void check_gossip_start(struct check_gossip *check, const struct sim_machine *machine);
+/* Notes which incarnation it has now, and returns it. */
+uint64_t check_gossip_own(struct check_gossip *check, const struct sim_machine *machine);
 void check_gossip_turn(struct check_gossip *check, const struct sim_machine *machine);
 void check_gossip_group(struct check_gossip *check, const struct sim_machine *machine,
                         uint32_t group, const struct probe *probe);

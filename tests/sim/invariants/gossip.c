@@ -76,11 +76,17 @@ static void look(struct check_gossip *check, const struct sim_machine *machine, 
     *seen = view.incarnation;
 }
 
-void check_gossip_turn(struct check_gossip *check, const struct sim_machine *machine)
+uint64_t check_gossip_own(struct check_gossip *check, const struct sim_machine *machine)
 {
     uint64_t own = probe_incarnation(machine);
-    check->had[machine->number] =
-        own > check->had[machine->number] ? own : check->had[machine->number];
+    uint64_t *had = &check->had[machine->number];
+    *had = own > *had ? own : *had;
+    return own;
+}
+
+void check_gossip_turn(struct check_gossip *check, const struct sim_machine *machine)
+{
+    uint64_t own = check_gossip_own(check, machine);
     for (uint32_t i = 0; i < check->sim->count && own != 0; i++) {
         if (i != machine->number) {
             look(check, machine, i);
