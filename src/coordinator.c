@@ -136,6 +136,9 @@ static void watches_follow(struct node *node)
 
 bool coordinator_on_peer_event(struct node *node, const struct peer_event *event)
 {
+    if (event->kind == PEER_EVENT_UP) {
+        watches_follow(node); /* a newcomer's first HELLO may come before our next step */
+    }
     struct node_watch *watch = watch_of(node, event->number);
     if (event->kind == PEER_EVENT_UP && watch != NULL) {
         watch->is_stopping = watch->is_stopping && watch->hello.boot == event->hello->boot;

@@ -103,6 +103,8 @@ class Shares(unittest.TestCase):
                         self.assertEqual(connection.reply(), f"value:{i}")
 
     def test_3_all_nodes_say_the_same_of_every_partition(self):
+        for node in self.nodes:
+            self.assertNotIn("", {one["version"] for one in members(node).values()})
         def agree():
             views = []
             for node in self.nodes:
