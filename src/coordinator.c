@@ -128,17 +128,19 @@ static void watches_follow(struct node *node)
         bool is_other = number != node->consensus->options.node;
         if (is_other && watch_of(node, number) == NULL &&
             coordinator->watches_count < MEMBERS_MAX) {
-            coordinator->watches[coordinator->watches_count++] =
-                (struct node_watch){ .number = number };
+            struct node_watch *watch = &coordinator->watches[coordinator->watches_count++];
+            const struct peer_hello *hello =
+                peers_hello(node->peers, peers_link(node->peers, number, PEER_RAFT));
+            *watch = (struct node_watch){ .number = number };
+            if (hello != NULL) { /* it came before we knew who that is */
+                watch->hello = *hello;
+            }
         }
     }
 }
 
 bool coordinator_on_peer_event(struct node *node, const struct peer_event *event)
 {
-    if (event->kind == PEER_EVENT_UP) {
-        watches_follow(node); /* a newcomer's first HELLO may come before our next step */
-    }
     struct node_watch *watch = watch_of(node, event->number);
     if (event->kind == PEER_EVENT_UP && watch != NULL) {
         watch->is_stopping = watch->is_stopping && watch->hello.boot == event->hello->boot;

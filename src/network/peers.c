@@ -756,6 +756,12 @@ static void link_describe(const struct peer_link *link, struct peer_link_info *o
     address_print(link, out->address, sizeof(out->address));
 }
 
+const struct peer_hello *peers_hello(const struct peers *peers, uint64_t id)
+{
+    const struct peer_link *link = link_find(peers, id);
+    return link != NULL && link->state == LINK_UP ? &link->hello : NULL;
+}
+
 bool peers_link_next(const struct peers *peers, uint32_t *at, struct peer_link_info *out_info)
 {
     while (*at < peers->places_used) {

@@ -194,6 +194,9 @@ struct peer_link_info {
     uint64_t bytes_in, bytes_out, frames_in, frames_out, queued_bytes;
 };
 
+/* What the other side of an up link has said of itself; NULL: there is no such link.  Valid until
+ * the next peers_ call. */
+const struct peer_hello *peers_hello(const struct peers *peers, uint64_t link);
 /* One link after the other: *at is 0 to begin.  False: no more. */
 bool peers_link_next(const struct peers *peers, uint32_t *at, struct peer_link_info *out_info);
 /* Why the link we dial to this member is not up; "" when it is, or nothing has gone wrong yet. */
