@@ -204,11 +204,13 @@ static bool is_vacant(const struct raft *raft)
     return raft_last_index(raft) == 0 && !raft_self_is_voter(raft, raft_config(raft, &at));
 }
 
-/* Other nodes' word counts where raft does not know, or is behind the times. */
+/* Other nodes' word counts where raft does not know, or is behind the times.  Of a group that it is
+ * no member of any more, it may once have been ahead of them: it stood for election in vain. */
 static void take_hint(struct replica *replica)
 {
-    bool is_newer = replica->hint_term > replica->term ||
-                    (replica->hint_term == replica->term && replica->leader == 0);
+    bool is_member_in_doubt = replica->leader == 0 && replica->hint_term == replica->term;
+    bool is_stranger = replica->leader == 0 && replica->is_vacant && replica->hint_term > 0;
+    bool is_newer = replica->hint_term > replica->term || is_member_in_doubt || is_stranger;
     if (replica->role != RAFT_LEADER && is_newer) {
         replica->term = replica->hint_term;
         replica->leader = replica->hint_leader;

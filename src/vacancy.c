@@ -118,6 +118,13 @@ static bool may_be_gone(const struct consensus *consensus, const struct replica 
            is_leaving(consensus, replica);
 }
 
+/* Who leads it, as far as this node knows.  It may have stood for election, in vain and in a term
+ * of its own, after it was removed: then the leader's word says who that is, whatever its term. */
+static uint64_t leader_of(const struct replica *replica)
+{
+    return replica->leader != 0 ? replica->leader : replica->hint_leader;
+}
+
 static void ask_one(struct node *node, uint64_t leader)
 {
     struct consensus *consensus = node->consensus;
@@ -133,7 +140,7 @@ static void ask_one(struct node *node, uint64_t leader)
     size_t size = 0;
     for (uint32_t i = 0; i < consensus->count; i++) {
         const struct replica *replica = consensus->replicas[i];
-        if (replica->leader == leader && now_ms >= vacancy->asked_ms[i] + ASK_AGAIN_MS &&
+        if (leader_of(replica) == leader && now_ms >= vacancy->asked_ms[i] + ASK_AGAIN_MS &&
             may_be_gone(consensus, replica)) {
             store_u16(to + size, (uint16_t)replica->group);
             size += ASK_BYTES;

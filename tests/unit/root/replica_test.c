@@ -313,4 +313,31 @@ TEST(boot_conflict_resets)
     mem_free(history);
 }
 
+/* Once removed, it stood for election in vain: its own term says nothing about who leads. */
+TEST(vacant_replica_believes_hints)
+{
+    struct raft_options options = options_make();
+    struct replica_boot boot = { .term = 12, .is_suspect = true, .is_vacated = true };
+    CHECK(raft_config_add(&boot.base.config, OTHER, 12, RAFT_VOTER));
+    struct replica *replica = replica_new(3, &options, &boot, 1000, NULL, 0);
+    CHECK(replica->is_vacant);
+    CHECK_EQ(replica->leader, 0);
+    CHECK_EQ(replica->term, 12);
+    replica->hint_leader = OTHER;
+    replica->hint_term = 11;
+    replica_refresh(replica);
+    CHECK_EQ(replica->leader, OTHER);
+    CHECK_EQ(replica->term, 11);
+    replica_free(replica);
+    boot.base.config = config_make(); /* but a member with a term of its own knows better */
+    boot.is_vacated = false;
+    replica = replica_new(3, &options, &boot, 1000, NULL, 0);
+    replica->hint_leader = OTHER;
+    replica->hint_term = 11;
+    replica_refresh(replica);
+    CHECK_EQ(replica->leader, 0);
+    CHECK_EQ(replica->term, 12);
+    replica_free(replica);
+}
+
 TEST_MAIN
