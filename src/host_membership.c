@@ -142,6 +142,8 @@ static enum host_change host_drain(struct host *host, uint32_t at, bool is_cance
                                   ? "ERR there is no other node that could take over"
                                   : two_left);
     }
+    log_event(node->log, LOG_INFO, "drain_asked", LOG_STR("node", member.id),
+              LOG_BOOL("cancel", is_cancelled));
     member.state = is_cancelled ? MEMBER_ACTIVE : MEMBER_DRAINING;
     return propose(node, MEMBER_STATE, &member);
 }

@@ -155,9 +155,12 @@ static void carry_out(struct node *node, struct replica *replica, const struct m
     case MIGRATION_WAIT:
         break;
     case MIGRATION_CHANGE:
+        log_event(node->log, LOG_DEBUG, "move_changes", LOG_U64("group", replica->group));
         change(node, replica, step);
         break;
     case MIGRATION_LEAD:
+        log_event(node->log, LOG_DEBUG, "move_hands_over", LOG_U64("group", replica->group),
+                  LOG_U64("to", step->leader));
         coordinator_hand_over(node, replica, step->leader);
         break;
     }

@@ -321,6 +321,7 @@ void vacancy_step(struct node *node)
     if (vacancy->purging == 0) {
         return;
     }
+    log_event(node->log, LOG_DEBUG, "files_deleting", LOG_U64("groups", vacancy->purging));
     vacancy->has_failed = false;
     vacancy->names.size = 0;
     vacancy->name_at = 0;
@@ -339,6 +340,7 @@ static void purge_next(struct node *node)
         if (snapshot_name_parse(name, &file, &is_temporary) &&
             file.group + 1 < node->consensus->count && vacancy->in_round[file.group]) {
             (void)snprintf(vacancy->path, sizeof(vacancy->path), "%s/%s", vacancy->dir, name);
+            log_event(node->log, LOG_DEBUG, "file_deleting", LOG_STR("file", name));
             submit(node, PURGE_UNLINK, IO_FILE_UNLINK, vacancy->path);
             return;
         }
@@ -356,6 +358,7 @@ static void purge_end(struct node *node)
     }
     vacancy->retry_ms = vacancy->has_failed ? node->consensus->now_ms + DELETE_AGAIN_MS : 0;
     count_purging(node, /* begins_round= */ false);
+    log_event(node->log, LOG_DEBUG, "files_deleted", LOG_BOOL("all", !vacancy->has_failed));
 }
 
 bool vacancy_owns(const struct vacancy *vacancy, const struct io_event *event)

@@ -21,8 +21,9 @@
  * was not synced; clocks that drift within what leases allow for; wall clocks that jump by an hour.
  * In some lives one machine's disk is bad (sim_rot.c): files change or vanish, reads fail.
  *
- * Changes (sim_members.c): nodes join in the middle of it, several at once; are forgotten, and run
- * on as strangers; die for good and are replaced; lose their disk and come back under their old id.
+ * Changes (sim_members.c): nodes join in the middle of it, several at once; are drained; are
+ * forgotten, and run on as strangers; are replaced while they are down, and come back; die for good
+ * and are replaced; lose their disk and come back under their old id.
  *
  * Invariants (invariants/, a file each; correctness rules of the same numbers)
  *   I1   at most one leader per group and term
@@ -47,6 +48,7 @@
  *   I31  damaged replicas are whole again; groups have the members that the list asks for
  *   I32  at rest a group lies where its configuration says, and nowhere else, not even on disk
  *   I33  who was vacated was no voter, and is a suspect until it holds all that was committed then
+ *   I34  a drained node ends by itself, and not before every group does without it
  *   starts, runs: a node starts after any crash, reports no damage, and does not end by itself
  *
  * usage: cluster_sim [first seed] [count] [--trace] [--nodes n] [--fixed] [--quiet] [--first]

@@ -65,12 +65,13 @@ enum fault {
     FAULT_FAILOVER,    /* an operator moves leadership */
     FAULT_HEAL,
     FAULT_JOIN,    /* a new node asks to join */
-    FAULT_FORGET,  /* an operator removes a node that works */
+    FAULT_FORGET,  /* a node that works is removed */
     FAULT_REPLACE, /* a machine is gone for good: another joins, the old one is forgotten */
     FAULT_WIPE,    /* a disk is empty; the node asks to join again, under its old id */
     FAULT_ROT,     /* a file of the one bad disk changes or vanishes */
     FAULT_POINT,   /* whoever gets to a certain point crashes there */
     FAULT_TRAFFIC, /* of two nodes only datagrams pass, or only connections */
+    FAULT_DRAIN,   /* an operator lets a node leave */
     FAULT_KINDS
 };
 
@@ -78,7 +79,8 @@ struct sim_plan {
     uint32_t nodes; /* that form the cluster; others may join */
     uint32_t replication;
     uint32_t members_max;
-    uint32_t bad_disk; /* number of the machine whose disk is not sound; UINT32_MAX: none */
+    uint32_t down_replace_s; /* until others take the place of a dead node; 0: never in a life */
+    uint32_t bad_disk;       /* number of the machine whose disk is not sound; UINT32_MAX: none */
     uint32_t clients, json_clients;
     enum aof_sync sync;
     bool lease_reads;
@@ -111,8 +113,8 @@ void sim_plan_print(const struct sim_plan *plan, struct buffer *out);
 /* What its operator wants of a machine. */
 enum sim_standing {
     STANDING_MEMBER,  /* is a member, or asks to become one */
-    STANDING_LEAVING, /* is to be forgotten */
-    STANDING_OUT,     /* was forgotten; it may not know, and run on */
+    STANDING_LEAVING, /* is to be forgotten, or to leave */
+    STANDING_OUT,     /* was forgotten, or has left; it may not know, and run on */
 };
 
 struct sim_machine {
@@ -129,6 +131,8 @@ struct sim_machine {
     enum sim_standing standing;
     uint64_t incarnation;  /* LEAVING: of the data directory that is to be forgotten */
     bool is_wiped;         /* LEAVING: and comes back with another */
+    bool is_draining;      /* LEAVING: by itself, when nothing is left on it */
+    bool has_left;         /* its process ended, or did not start, as it is no member any more */
     uint64_t listed_epoch; /* LEAVING: of the latest list of members seen that had it; 0: none */
     uint64_t restart_ns;
     uint32_t starts;

@@ -107,6 +107,14 @@ static void clock_rate(struct sim *sim)
     sim_node_clock_rate(machine_draw(sim)->machine, (uint32_t)rate);
 }
 
+static void failover(struct sim *sim, struct sim_machine *machine, bool all)
+{
+    if (machine->is_serving && machine->node->consensus != NULL) {
+        uint32_t group = (uint32_t)prng_below(&sim->prng, SIM_PARTITIONS);
+        (void)coordinator_failover(machine->node, all ? UINT32_MAX : group, /* target= */ 0);
+    }
+}
+
 static void fault_do(struct sim *sim, enum fault fault)
 {
     struct sim_machine *machine = machine_draw(sim);
@@ -151,10 +159,7 @@ static void fault_do(struct sim *sim, enum fault fault)
         }
         break;
     case FAULT_FAILOVER:
-        if (machine->is_serving && machine->node->consensus != NULL) {
-            uint32_t group = (uint32_t)prng_below(&sim->prng, SIM_PARTITIONS);
-            (void)coordinator_failover(machine->node, flip ? UINT32_MAX : group, /* target= */ 0);
-        }
+        failover(sim, machine, flip);
         break;
     case FAULT_HEAL:
         sim_net_heal(sim->world);
@@ -163,6 +168,7 @@ static void fault_do(struct sim *sim, enum fault fault)
     case FAULT_FORGET:
     case FAULT_REPLACE:
     case FAULT_WIPE:
+    case FAULT_DRAIN:
         (void)sim_members_change(sim, fault);
         break;
     case FAULT_ROT:
@@ -181,11 +187,12 @@ static void fault_do(struct sim *sim, enum fault fault)
 
 void sim_fault_draw(struct sim *sim)
 {
-    static const char *const names[] = {
-        "crash",       "crash all", "pause",      "isolate",    "one way",  "leader",   "chain",
-        "clients cut", "clog",      "clock rate", "clock step", "snapshot", "failover", "heal",
-        "join",        "forget",    "replace",    "wipe",       "rot",      "point",    "traffic"
-    };
+    static const char *const names[] = { "crash",    "crash all",  "pause",      "isolate",
+                                         "one way",  "leader",     "chain",      "clients cut",
+                                         "clog",     "clock rate", "clock step", "snapshot",
+                                         "failover", "heal",       "join",       "forget",
+                                         "replace",  "wipe",       "rot",        "point",
+                                         "traffic",  "drain" };
     uint32_t sum = 0;
     for (uint32_t i = 0; i < FAULT_KINDS; i++) {
         sum += sim->plan.weights[i];

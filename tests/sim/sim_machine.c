@@ -257,6 +257,12 @@ void sim_machine_start(struct sim_machine *machine)
         machine->is_meta_bad = false;
         return;
     }
+    if (is_up && machine->standing != STANDING_MEMBER &&
+        strstr(error, "to let it join again") != NULL) {
+        machine->has_left = true; /* its files say so, and will not say anything else */
+        machine->is_banned = true;
+        may_fail = true;
+    }
     may_fail |= has_bad_disk(machine) && sim->phase == PHASE_SAFETY;
     if (is_up && !may_fail && ++machine->starts_failed > STARTS_FAILED_MAX) {
         sim_fail(sim, "starts", "%s does not start: %s", sim_node_name(machine->machine), error);
@@ -281,6 +287,10 @@ void sim_machine_turn(struct sim_machine *machine)
         return;
     }
     if (status == 0 && machine->standing != STANDING_MEMBER) {
+        machine->has_left = true;
+        if (machine->is_draining) {
+            checks_on_leave(machine);
+        }
         sim_machine_crash(machine, /* power_loss= */ false); /* it has learned that it is out */
         return;
     }

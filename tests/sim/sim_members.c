@@ -8,7 +8,9 @@
  * of what a group's majority needs only one machine is ever gone for good.
  *
  *   JOIN      a machine is added and asks the members it knows; several may be at it at once
- *   FORGET    CLUSTER FORGET of a working node, which is told nothing and runs on: a stranger
+ *   DRAIN     CLUSTER DRAIN: what a node holds moves away, then it ends by itself
+ *   FORGET    a working node is removed, as if it were taken for dead: it is told nothing and runs
+ *             on as a stranger.  The command refuses it, so it is rare
  *   REPLACE   a machine never comes back; another joins; then the old one is forgotten
  *   WIPE      a machine comes back with an empty disk under its old id: it must be refused until
  *             the old one is forgotten, and then comes in as another
@@ -75,8 +77,8 @@ static struct sim_machine *coordinator_of(struct sim *sim)
     return NULL;
 }
 
-/* The machine's data directory of before belongs to the group's configuration, as somebody knows
- * who leads it. */
+/* The machine's data directory of before belongs no more to the group's configuration, as somebody
+ * knows who leads it.  (Who has left follows the meta group until it goes from the list.) */
 static bool is_out_of_group(const struct sim *sim, const struct sim_machine *gone, uint32_t group)
 {
     for (uint32_t i = 0; i < sim->count; i++) {
@@ -89,7 +91,9 @@ static bool is_out_of_group(const struct sim *sim, const struct sim_machine *gon
         }
         const struct raft_config *config = raft_config(probe.raft, &index);
         int at = raft_config_find(config, number_of(gone));
-        bool is_member = at >= 0 && config->members[at].incarnation == gone->incarnation;
+        bool is_member = at >= 0 && config->members[at].incarnation == gone->incarnation &&
+                         (!gone->is_draining || group != SIM_GROUP_META ||
+                          raft_member_votes(&config->members[at]));
         if (!is_member && !raft_config_is_joint(config) && index <= probe.commit) {
             return true;
         }
@@ -173,13 +177,30 @@ static struct sim_machine *victim_draw(struct sim *sim)
     return machine;
 }
 
-static bool forget(struct sim *sim)
+/* The cluster can do without it. */
+static struct sim_machine *leaver_draw(struct sim *sim)
 {
     struct sim_machine *machine = victim_draw(sim);
     if (machine == NULL || count_of(sim, STANDING_MEMBER) <= MEMBERS_MIN) {
-        return false;
+        return NULL;
     }
     machine->standing = STANDING_LEAVING;
+    return machine;
+}
+
+static bool forget(struct sim *sim)
+{
+    return leaver_draw(sim) != NULL;
+}
+
+static bool drain(struct sim *sim)
+{
+    struct sim_machine *machine = leaver_draw(sim);
+    if (machine == NULL) {
+        return false;
+    }
+    machine->is_draining = true;
+    machine->has_left = false;
     return true;
 }
 
@@ -225,10 +246,8 @@ static const struct {
     enum fault fault;
     bool (*begin)(struct sim *sim);
 } changes[] = {
-    { FAULT_JOIN, join },
-    { FAULT_FORGET, forget },
-    { FAULT_REPLACE, replace },
-    { FAULT_WIPE, wipe },
+    { FAULT_JOIN, join }, { FAULT_FORGET, forget }, { FAULT_REPLACE, replace },
+    { FAULT_WIPE, wipe }, { FAULT_DRAIN, drain },
 };
 
 bool sim_members_change(struct sim *sim, enum fault fault)
@@ -275,12 +294,53 @@ static void ask_to_forget(struct sim_machine *coordinator, const struct sim_mach
     }
 }
 
+/* Gone from the list, or LEFT on it. */
+static bool has_gone(const struct sim_machine *coordinator, const struct sim_machine *machine)
+{
+    const struct member *member = members_find(&coordinator->node->members, number_of(machine));
+    return !is_listed(coordinator, machine) ||
+           (machine->is_draining && member->state == MEMBER_LEFT);
+}
+
+/* CLUSTER DRAIN, again and again: the entry may be lost with its leader. */
+static void ask_to_drain(struct sim_machine *coordinator, const struct sim_machine *machine)
+{
+    struct node *node = coordinator->node;
+    const struct member *member = members_find(&node->members, number_of(machine));
+    struct buffer error = { 0 };
+    if (member->state != MEMBER_DRAINING) {
+        sim_say(coordinator->sim, "%s: CLUSTER DRAIN %s", sim_node_name(coordinator->machine),
+                member->id);
+        (void)node->host.drain(&node->host, (uint32_t)(member - node->members.items),
+                               /* is_cancelled= */ false, &error);
+    }
+    buffer_free(&error);
+}
+
+/* CONFIG SET CLUSTER down-replace-after, until it is so. */
+static void set_down_replace(struct sim *sim)
+{
+    struct sim_machine *coordinator = sim->phase == PHASE_SAFETY ? coordinator_of(sim) : NULL;
+    char value[16];
+    int size = snprintf(value, sizeof(value), "%u", sim->plan.down_replace_s);
+    struct slice pair[2] = { slice_from("down-replace-after"), { value, (size_t)size } };
+    struct buffer error = { 0 };
+    if (coordinator != NULL && sim->plan.down_replace_s != 0 &&
+        coordinator->node->members.settings.values[SETTING_DOWN_REPLACE_AFTER] !=
+            sim->plan.down_replace_s) {
+        struct host *host = &coordinator->node->host;
+        (void)host->settings_set(host, pair, ARRAY_COUNT(pair), &error);
+    }
+    buffer_free(&error);
+}
+
 /* Forgotten, and out of every group: it may be switched off for good, run on, or come back. */
 static void say_good_bye(struct sim *sim, struct sim_machine *machine)
 {
     sim_say(sim, "%s is out", sim_node_name(machine->machine));
     sim->changes_done += 1;
     machine->incarnation = 0;
+    machine->is_draining = false;
     if (machine->is_wiped) { /* another data directory asks under this id */
         machine->is_wiped = false;
         machine->standing = STANDING_MEMBER;
@@ -300,21 +360,36 @@ static void say_good_bye(struct sim *sim, struct sim_machine *machine)
 void sim_members_step(struct sim *sim)
 {
     sim->operator_ns = sim_now(sim) + LOOK_EVERY_NS;
+    set_down_replace(sim);
     struct sim_machine *machine = leaving(sim);
     struct sim_machine *coordinator = machine != NULL ? coordinator_of(sim) : NULL;
     if (coordinator == NULL) {
         return;
     }
-    if (!is_listed(coordinator, machine)) {
-        if (machine->listed_epoch != 0 && is_out(sim, machine)) {
+    if (has_gone(coordinator, machine)) {
+        bool has_ended = machine->has_left || !machine->is_draining;
+        if (machine->listed_epoch != 0 && has_ended && is_out(sim, machine)) {
             say_good_bye(sim, machine);
         }
         return;
     }
     machine->listed_epoch = coordinator->node->members.epoch;
-    if (coordinator->node->members.count > MEMBERS_MIN) {
+    if (machine->is_draining) {
+        ask_to_drain(coordinator, machine);
+    } else if (coordinator->node->members.count > MEMBERS_MIN) {
         ask_to_forget(coordinator, machine);
     }
+}
+
+/* On its own list it is: one that was DOWN is taken back. */
+static bool is_active(const struct sim_machine *machine)
+{
+    if (machine->sim->plan.nodes == 1) {
+        return true;
+    }
+    const struct member *self =
+        serves(machine) ? members_find(&machine->node->members, number_of(machine)) : NULL;
+    return self != NULL && self->state == MEMBER_ACTIVE;
 }
 
 bool sim_members_are_settled(const struct sim *sim, char *out_why, size_t why_size)
@@ -322,6 +397,10 @@ bool sim_members_are_settled(const struct sim *sim, char *out_why, size_t why_si
     for (uint32_t i = 0; i < sim->count; i++) {
         if (sim->machines[i].standing == STANDING_LEAVING) {
             (void)snprintf(out_why, why_size, "node%u is not out of all groups", i + 1);
+            return false;
+        }
+        if ((sim->core >> i & 1) != 0 && !is_active(&sim->machines[i])) {
+            (void)snprintf(out_why, why_size, "node%u is not an active member", i + 1);
             return false;
         }
     }

@@ -105,6 +105,17 @@ static void draw_members(struct sim_plan *plan, struct prng *prng)
     if (plan->sync != AOF_SYNC_ALWAYS) { /* node1 may lose something: then the others must not */
         lose_nobody(plan);
     }
+    if (prng_chance(prng, 3, 4)) { /* who lives is drained; rarely somebody is taken for dead */
+        plan->weights[FAULT_DRAIN] = between(prng, 1, 6);
+        plan->weights[FAULT_FORGET] = 0;
+    }
+    if (prng_chance(prng, 1, 2)) { /* who is down is so for longer than others wait */
+        plan->down_replace_s = between(prng, 1, 3);
+        plan->restart_mean_ms = between(prng, 5000, 15000);
+        plan->weights[FAULT_CRASH] += 2;
+        plan->weights[FAULT_JOIN] += 4;
+        plan->safety_ms += 10000;
+    }
 }
 
 /* One machine's files go bad: within what a majority of intact copies can make good. */
@@ -168,7 +179,9 @@ void sim_plan_for_points(struct sim_plan *plan)
 {
     memset(plan->weights, 0, sizeof(plan->weights));
     plan->weights[FAULT_JOIN] = 6;
-    plan->weights[FAULT_FORGET] = 4;
+    plan->weights[FAULT_FORGET] = 2;
+    plan->weights[FAULT_REPLACE] = 3;
+    plan->weights[FAULT_DRAIN] = 4;
     plan->weights[FAULT_WIPE] = 3;
     plan->weights[FAULT_SNAPSHOT] = 6;
     plan->weights[FAULT_FAILOVER] = 4;
@@ -192,8 +205,8 @@ void sim_plan_for_points(struct sim_plan *plan)
 void sim_plan_print(const struct sim_plan *plan, struct buffer *out)
 {
     static const char *const syncs[] = { "always", "everysec", "no" };
-    buffer_printf(out, "nodes %u copies %u members %u bad disk %d ", plan->nodes, plan->replication,
-                  plan->members_max, (int)plan->bad_disk);
+    buffer_printf(out, "nodes %u copies %u members %u replace %u s bad disk %d ", plan->nodes,
+                  plan->replication, plan->members_max, plan->down_replace_s, (int)plan->bad_disk);
     buffer_printf(out, "sync %s lease %d clients %u json %u keys %u depth %u think %u us ",
                   syncs[plan->sync], plan->lease_reads, plan->clients, plan->json_clients,
                   plan->keys, plan->depth, plan->think_mean_us);

@@ -5,8 +5,8 @@
  * as leader of the group that it speaks of, as a follower, or whoever.  An armed point crashes the
  * first node that gets there (or the one after a few that were let pass), right there or in the
  * middle of one of its next sends or file operations, with power loss or without.  Points on the
- * way of a migration: join, learner, snapshot, joint change, leadership, removal, meta file,
- * compaction.
+ * way of a migration: join, learner, snapshot, joint change, leadership, moves, vacating, drain,
+ * removal, meta file, compaction.
  *
  * A new point is a row of `points`, and an event in the node where there is none yet.
  */
@@ -65,6 +65,22 @@ static const struct {
     { "snapshot_file_done", ANYBODY, STEP_ANY, "own snapshots: a file" },
     { "snapshot_done", ANYBODY, STEP_ANY, "own snapshots: done" },
     { "log_released", ANYBODY, STEP_ANY, "own snapshots: log released" },
+    { "listening", ANYBODY, STEP_ANY, "start: listens" },
+    { "cluster_listening", ANYBODY, STEP_ANY, "start: listens for members" },
+    { "peer_connected", ANYBODY, STEP_ANY, "link: up" },
+    { "peer_lost", ANYBODY, STEP_ANY, "link: down" },
+    { "replicas_whole", ANYBODY, STEP_ANY, "suspects: whole again" },
+    { "failover", ANYBODY, STEP_ANY, "leadership: an operator moves it" },
+    { "move_changes", ANYBODY, STEP_ANY, "move: next configuration" },
+    { "move_hands_over", ANYBODY, STEP_ANY, "move: leader goes first" },
+    { "replica_vacated", ANYBODY, STEP_ANY, "vacating: forgotten" },
+    { "files_deleting", ANYBODY, STEP_ANY, "vacating: looks for files" },
+    { "file_deleting", ANYBODY, STEP_ANY, "vacating: deletes a file" },
+    { "files_deleted", ANYBODY, STEP_ANY, "vacating: files are gone" },
+    { "drain_asked", ANYBODY, STEP_ANY, "drain: asked" },
+    { "member_state", ANYBODY, STEP_ANY, "drain: leader says it has left" },
+    { "left", ANYBODY, STEP_ANY, "drain: it learns that it has left" },
+    { "stopping", ANYBODY, STEP_ANY, "drain: it stops" },
 };
 
 _Static_assert(ARRAY_COUNT(points) <= SIM_POINTS_MAX, "there is a place for each");

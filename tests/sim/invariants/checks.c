@@ -97,6 +97,11 @@ void checks_on_wipe(const struct sim_machine *machine)
     check_hosting_wipe(machine->sim->checks->hosting, machine);
 }
 
+void checks_on_leave(const struct sim_machine *machine)
+{
+    check_chain_leave(machine->sim->checks->chain, machine);
+}
+
 void checks_on_answer(struct sim *sim, const struct sim_op *op)
 {
     check_effects_answer(sim, sim->checks->chain, op);

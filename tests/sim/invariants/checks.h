@@ -5,6 +5,7 @@
  *   chain       I2, I4   one (index, term), one entry; one committed chain, which all follow
  *   configs     I7       configurations that follow each other have no two disjoint majorities
  *   promises    I5       term, vote and log are kept across restarts; one vote a term
+ *               I34      who was drained ends only when no configuration counts on it any more
  *   digests     I6       equal state at equal index
  *   durable     I10      committed: on the platters of a majority at that moment
  *   effects     I11-I13  refused: never there; no write twice; ANY shows only what is committed
@@ -30,6 +31,8 @@ void checks_on_start(struct sim_machine *machine);
 void checks_on_crash(struct sim_machine *machine);
 /* Its disk is empty now: what it promised is gone, and whoever comes back is another. */
 void checks_on_wipe(const struct sim_machine *machine);
+/* It was drained, and ends by itself. */
+void checks_on_leave(const struct sim_machine *machine);
 /* A client's operation has ended. */
 void checks_on_answer(struct sim *sim, const struct sim_op *op);
 
@@ -54,6 +57,7 @@ uint64_t check_chain_committed(const struct check_chain *check, uint32_t group);
 /* Term of a committed entry, and of the leader when it was first seen committed. */
 uint64_t check_chain_term(const struct check_chain *check, uint32_t group, uint64_t index,
                           uint64_t *out_commit_term);
+void check_chain_leave(const struct check_chain *check, const struct sim_machine *machine);
 uint64_t check_chain_entries(const struct check_chain *check);
 /* Where the chain holds what operation `number` wrote; 0: nowhere.  `out_count`: how often. */
 uint64_t check_chain_find(const struct check_chain *check, uint32_t number, uint32_t *out_group,
@@ -66,6 +70,8 @@ void check_configs_free(struct check_configs *check);
 /* `bytes`: the entry, if is_config; size 0: not in memory any more. */
 void check_configs_commit(struct check_configs *check, uint32_t group, uint64_t index,
                           bool is_config, struct slice bytes);
+
+void check_configs_leave(const struct check_configs *check, const struct sim_machine *machine);
 
 /* promises.c */
 struct check_promises;

@@ -6,6 +6,8 @@
  * was before; and behind it its incoming half alone.  Looked at are the entries as they are
  * committed; where one of them was not seen (its bytes had left the memory of whoever committed it)
  * the comparison begins anew.
+ *
+ * I34: a node that was drained ends only when the latest configuration of no group counts on it.
  */
 #include "base/mem.h"
 #include "checks.h"
@@ -81,4 +83,19 @@ void check_configs_commit(struct check_configs *check, uint32_t group, uint64_t 
                  group, index);
     }
     *last = next;
+}
+
+/* Everybody follows the meta group: there only a vote counts. */
+void check_configs_leave(const struct check_configs *check, const struct sim_machine *machine)
+{
+    struct raft_member member = { .node = members_number(sim_node_name(machine->machine)),
+                                  .incarnation = machine->incarnation };
+    for (uint32_t group = 0; group < SIM_GROUPS; group++) {
+        uint8_t roles = RAFT_VOTER | RAFT_OUTGOING;
+        roles |= group != SIM_GROUP_META ? RAFT_LEARNER : 0;
+        if (has(&check->last[group], &member, roles)) {
+            sim_fail(check->sim, "I34 drained", "%s ends, and group %u still names it",
+                     sim_node_name(machine->machine), group);
+        }
+    }
 }
