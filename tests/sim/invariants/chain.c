@@ -99,6 +99,11 @@ uint64_t check_chain_term(const struct check_chain *check, uint32_t group, uint6
     return link->is_known ? link->term : 0;
 }
 
+const struct raft_config *check_chain_config(const struct check_chain *check, uint32_t group)
+{
+    return check_configs_last(check->configs, group);
+}
+
 void check_chain_leave(const struct check_chain *check, const struct sim_machine *machine)
 {
     check_configs_leave(check->configs, machine);

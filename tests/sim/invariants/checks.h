@@ -57,6 +57,8 @@ uint64_t check_chain_committed(const struct check_chain *check, uint32_t group);
 /* Term of a committed entry, and of the leader when it was first seen committed. */
 uint64_t check_chain_term(const struct check_chain *check, uint32_t group, uint64_t index,
                           uint64_t *out_commit_term);
+/* The latest committed configuration; NULL: it was not seen. */
+const struct raft_config *check_chain_config(const struct check_chain *check, uint32_t group);
 void check_chain_leave(const struct check_chain *check, const struct sim_machine *machine);
 uint64_t check_chain_entries(const struct check_chain *check);
 /* Where the chain holds what operation `number` wrote; 0: nowhere.  `out_count`: how often. */
@@ -71,6 +73,8 @@ void check_configs_free(struct check_configs *check);
 void check_configs_commit(struct check_configs *check, uint32_t group, uint64_t index,
                           bool is_config, struct slice bytes);
 
+/* NULL: not known. */
+const struct raft_config *check_configs_last(const struct check_configs *check, uint32_t group);
 void check_configs_leave(const struct check_configs *check, const struct sim_machine *machine);
 
 /* promises.c */

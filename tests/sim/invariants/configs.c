@@ -85,6 +85,12 @@ void check_configs_commit(struct check_configs *check, uint32_t group, uint64_t 
     *last = next;
 }
 
+const struct raft_config *check_configs_last(const struct check_configs *check, uint32_t group)
+{
+    const struct raft_config *last = &check->last[group];
+    return last->members_count > 0 ? last : NULL;
+}
+
 /* Everybody follows the meta group: there only a vote counts. */
 void check_configs_leave(const struct check_configs *check, const struct sim_machine *machine)
 {
