@@ -16,30 +16,31 @@ KEYS = 12
 PAUSE_S = 0.01
 
 
-def run_load(nodes, number, stopped, pipe):
+def run_load(nodes, number, stopped, pipe, stay):
     load = cluster_module.Load(nodes, clients=CLIENTS, counters=COUNTERS, keys=KEYS,
                                name=f"{number}.", pause_s=PAUSE_S, seed=number + 1,
-                               stopped=stopped, timeout_s=8)
+                               stopped=stopped, timeout_s=8, stay=stay)
     load.start()
     trouble = None
     try:
         load.join()
     except RuntimeError as failure:
         trouble = str(failure)
-    pipe.send((load.histories, load.counted, load.errors, trouble))
+    pipe.send((load.histories, load.counted, load.errors, load.lost, trouble))
     pipe.close()
 
 
 class Loads:
-    def __init__(self, nodes):
+    def __init__(self, nodes, stay):
         context = multiprocessing.get_context("fork")
         self.nodes, self.stopped = nodes, context.Event()
         self.histories, self.counted, self.errors, self.failure = {}, {}, {}, None
+        self.lost = {}
         self.processes = []
         for number in range(PROCESSES):
             here, there = context.Pipe(duplex=False)
             process = context.Process(target=run_load, daemon=True,
-                                      args=(nodes, number, self.stopped, there))
+                                      args=(nodes, number, self.stopped, there, stay))
             process.start()
             there.close()
             self.processes.append((process, here))
@@ -49,13 +50,15 @@ class Loads:
         for process, pipe in self.processes:
             if not pipe.poll(150):
                 raise RuntimeError("the load hangs")
-            histories, counted, errors, failure = pipe.recv()
+            histories, counted, errors, lost, failure = pipe.recv()
             process.join(30)
             for key, history in histories.items():
                 self.histories.setdefault(key, []).extend(history)
             self.counted.update(counted)
             for word, count in errors.items():
                 self.errors[word] = self.errors.get(word, 0) + count
+            for node, count in lost.items():
+                self.lost[node] = self.lost.get(node, 0) + count
             self.failure = self.failure or failure
 
     def operations(self):
@@ -64,7 +67,7 @@ class Loads:
     def read_all_once_more(self):
         """What every node says at the end belongs to the histories."""
         for key, history in self.histories.items():
-            for node in self.nodes.nodes:
+            for node in self.nodes.running():
                 begin = time.monotonic()
                 answer = cluster_module.ask_until_node(node, "GET", key)
                 history.append(Operation(begin, time.monotonic(), "GET", answer))
@@ -89,7 +92,7 @@ class Loads:
         for key in self.histories:
             while True:
                 own = [node.json({"type": "CLIENT", "command": f"GET {key}", "consistency": "ANY"})
-                       .get("data") for node in self.nodes.nodes]
+                       .get("data") for node in self.nodes.running()]
                 if len(set(own)) == 1:
                     break
                 if time.monotonic() > deadline:

@@ -77,7 +77,7 @@ class Probe:
             self.socket.sendall(b"*%d\r\n" % len(words) + b"".join(
                 b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in words))
         except OSError:
-            self.fail("UNKNOWN connection lost")
+            self.fail(cluster_module.LOST)
 
     def on_readable(self):
         try:
@@ -87,7 +87,7 @@ class Probe:
         except OSError:
             data = b""
         if not data:
-            self.fail("UNKNOWN connection lost")
+            self.fail(cluster_module.LOST)
             return
         self.buffer += data
         line, ends, rest = self.buffer.partition(b"\r\n")
@@ -206,9 +206,18 @@ class Prober:
         for seen in self.seen:
             for one in seen:
                 if isinstance(one.answer, cluster_module.Error):
-                    word = one.answer.split()[0]
+                    word = cluster_module.first_word(one.answer)
                     words[word] = words.get(word, 0) + 1
         return words
+
+    def lost(self):
+        """At which nodes connections broke: number -> how often."""
+        counts = {}
+        for seen in self.seen:
+            for one in seen:
+                if one.answer == cluster_module.LOST:
+                    counts[one.node + 1] = counts.get(one.node + 1, 0) + 1
+        return counts
 
     def histories(self):
         """For the judge: key -> operations."""

@@ -23,6 +23,7 @@ from load import Loads
 from probe import Prober
 
 NODES = 3
+STAY = 100            # where nodes come and go, a client talks to another one after so many requests
 SETTLE_S = 15         # so long the leaders may take to go back home before the next fault
 KEPT = os.path.join(harness.ROOT, "build", "chaos")
 FAILURES = (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError)
@@ -45,12 +46,13 @@ class Fault:
 
 
 class Scenario:
-    def __init__(self, name, seed):
+    def __init__(self, name, seed, spare=0, options=()):
         self.name, self.rng = name, random.Random(seed)
         self.faults, self.notes, self.trouble = [], [], None
-        self.operations, self.errors, self.seconds = 0, {}, 0.0
-
-        self.nodes = cluster.Cluster(NODES)
+        self.operations, self.errors, self.lost, self.seconds = 0, {}, {}, 0.0
+        self.checks = []              # of the story, when the load has ended: text or None
+        self.stay = STAY if spare else cluster.INFINITY
+        self.nodes = cluster.Cluster(NODES, *options, spare=spare)
         self.loads = self.prober = None
         self.processes = []           # of the load
 
@@ -74,7 +76,7 @@ class Scenario:
         self.nodes.start()
         self._wait_still()
         self.probe_keys = self._choose_keys()
-        self.loads = Loads(self.nodes)
+        self.loads = Loads(self.nodes, self.stay)
         self.prober = Prober([(key, via) for key, _, via in self.probe_keys],
                              [node.port for node in self.nodes.nodes])
         self.processes = [self.prober.process, *(process for process, _ in self.loads.processes)]
@@ -151,7 +153,7 @@ class Scenario:
         return False
 
     def check_alive(self):
-        for node in self.nodes.nodes:
+        for node in self.nodes.running():
             if node.process.poll() is not None:
                 raise Trouble(f"n{node.number} ended by itself with {node.process.returncode}")
 
@@ -171,12 +173,17 @@ class Scenario:
         self.operations, self.errors = self.loads.operations(), dict(self.loads.errors)
         for word, count in self.prober.errors().items():
             self.errors[word] = self.errors.get(word, 0) + count
+        self.lost = dict(self.loads.lost)
+        for number, count in self.prober.lost().items():
+            self.lost[number] = self.lost.get(number, 0) + count
         if self.trouble is None:
             self.check_alive()
             progress(f"  judging {self.operations} operations")
             self.loads.read_all_once_more()
             self.trouble = self.loads.trouble()
-        for node in self.nodes.nodes:
+        for check in self.checks:
+            self.trouble = self.trouble or check()
+        for node in self.nodes.running():
             status = node.stop() if node.process.poll() is None else node.process.returncode
             if status != 0 and self.trouble is None:
                 self.trouble = f"n{node.number} ended with {status} when asked to stop"
@@ -186,7 +193,7 @@ class Scenario:
         path = os.path.join(KEPT, f"{self.name.replace(' ', '-')}-{int(time.time())}")
         os.makedirs(path, exist_ok=True)
         for node in self.nodes.nodes:
-            if node.process is not None:
+            if hasattr(node, "log_path"):
                 shutil.copy(node.log_path, path)
         with open(os.path.join(path, "faults"), "w", encoding="utf-8") as file:
             file.write(f"{self.trouble}\n")

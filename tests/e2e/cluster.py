@@ -28,9 +28,12 @@ import harness
 from history import INFINITY, Operation, judge
 
 START_S = 60
+LOST = "UNKNOWN connection lost"     # instead of a reply
 
 
 class Node:
+    host = "127.0.0.1"
+
     def __init__(self, cluster, number):
         self.cluster, self.number = cluster, number
         self.port, self.cluster_port = harness.free_port(), harness.free_port()
@@ -46,7 +49,7 @@ class Node:
         if self.slot_port:
             line += ["--slot-port", str(self.slot_port)]
         if self.number > 1:
-            line += ["--seed", f"127.0.0.1:{self.cluster.nodes[0].cluster_port}"]
+            line += ["--seed", f"{self.cluster.nodes[0].host}:{self.cluster.nodes[0].cluster_port}"]
         return line
 
     def start(self, wait=True):
@@ -89,7 +92,7 @@ class Node:
             return connection.command(*arguments)
 
     def json(self, request, timeout_s=10):
-        with socket.create_connection(("127.0.0.1", self.port), timeout_s) as connection:
+        with socket.create_connection((self.host, self.port), timeout_s) as connection:
             connection.sendall(json.dumps(request).encode() + b"\n")
             return json.loads(connection.makefile("rb").readline())
 
@@ -102,7 +105,7 @@ class Connection:
     """RESP2, one request at a time."""
 
     def __init__(self, node, timeout_s=10, port=None):
-        self.socket = socket.create_connection(("127.0.0.1", port or node.port), timeout_s)
+        self.socket = socket.create_connection((node.host, port or node.port), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
 
@@ -150,13 +153,23 @@ class Connection:
 
 
 class Cluster:
-    def __init__(self, count, *options, has_slot_ports=False):
+    """spare: nodes more than that, which clients know and which somebody else starts, or never."""
+
+    def __init__(self, count, *options, has_slot_ports=False, spare=0):
         self.directory = tempfile.mkdtemp(prefix="minidb-cluster-")
         self.options = list(options)
         self.has_slot_ports = has_slot_ports
         self.nodes = []
-        for number in range(1, count + 1):
-            self.nodes.append(Node(self, number))
+        for number in range(1, count + spare + 1):
+            self.nodes.append(self.make_node(number))
+        self.spare = spare
+
+    def make_node(self, number):
+        return Node(self, number)
+
+    def running(self):
+        """Those that have been started and have not left."""
+        return [node for node in self.nodes if node.process is not None]
 
     def __enter__(self):
         try:
@@ -177,7 +190,7 @@ class Cluster:
         return self.nodes[at]
 
     def start(self):
-        for node in self.nodes:
+        for node in self.nodes[:len(self.nodes) - self.spare]:
             node.start()
         self.wait_settled()
 
@@ -189,7 +202,7 @@ class Cluster:
                 shards = self.nodes[0].json({"type": "CLUSTER", "command": "SHARDS"})["data"]
                 leaders = [shard["leader"] for shard in shards]
                 spread = {leader: leaders.count(leader) for leader in set(leaders)}
-                if None not in spread and len(spread) == len(self.nodes):
+                if None not in spread and len(spread) == len(self.running()):
                     return spread
             except (OSError, ValueError, KeyError, TypeError):
                 pass
@@ -214,7 +227,7 @@ class JsonConnection:
     """JSON lines, one request at a time; the shape of Connection."""
 
     def __init__(self, node, timeout_s=10):
-        self.socket = socket.create_connection(("127.0.0.1", node.port), timeout_s)
+        self.socket = socket.create_connection((node.host, node.port), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
 
@@ -239,17 +252,22 @@ class Load:
     that is gone), every other one in JSON; and clients that count, exactly once, over JSON.
 
     Runs for so many seconds, or until `stopped` (an Event of threading or multiprocessing) is set.
-    `name` tells the values of one load from those of another with the same keys."""
+    `name` tells the values of one load from those of another with the same keys.  After `stay`
+    requests a client goes on to another node.
+
+    `errors` counts error replies by their first word; LOST: the connection broke or no answer came
+    in time, once for each request under way, at the node that `lost` names."""
 
     def __init__(self, cluster, seconds=None, clients=8, keys=12, counters=3, pause_s=0.002,
-                 seed=1, name="", stopped=None, timeout_s=10):
-        self.cluster, self.seconds, self.pause_s = cluster, seconds, pause_s
+                 seed=1, name="", stopped=None, timeout_s=10, stay=INFINITY):
+        self.cluster, self.seconds, self.pause_s, self.stay = cluster, seconds, pause_s, stay
         self.name, self.timeout_s = name, timeout_s
         self.stopped = stopped or threading.Event()
         self.keys = [f"key:{i}" for i in range(keys)]
         self.histories = {key: [] for key in self.keys}
         self.counted = {}
         self.errors = {}
+        self.lost = {}       # number of a node -> how often
         self.gaps = []       # seconds without any acknowledged write, of each client
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._guard, args=(self._registers, i, seed))
@@ -281,29 +299,37 @@ class Load:
             self.failure = failure
 
     def _connect(self, at, kind):
-        """A connection to the at-th node, or to the next that takes one."""
+        """A connection to the at-th node, or to the next that takes one; and that node."""
         while self._runs():
             for i in range(len(self.cluster.nodes)):
+                node = self.cluster.nodes[(at + i) % len(self.cluster.nodes)]
                 try:
-                    return kind(self.cluster.nodes[(at + i) % len(self.cluster.nodes)],
-                                self.timeout_s)
+                    return kind(node, self.timeout_s), node
                 except OSError:
                     pass
             time.sleep(0.01)
-        return None
+        return None, None
 
     def _note_error(self, text):
         with self.lock:
-            word = text.split()[0]
+            word = first_word(text)
             self.errors[word] = self.errors.get(word, 0) + 1
 
+    def _note_lost(self, node):
+        with self.lock:
+            self.lost[node.number] = self.lost.get(node.number, 0) + 1
+
     def _registers(self, number, rng):
-        connection, at, count = None, number, 0
+        connection, node, at, count = None, None, number, 0
         kind = Connection if number % 2 == 0 else JsonConnection
         last_ok = time.monotonic()
         worst = 0.0
         while self._runs():
-            connection = connection or self._connect(at, kind)
+            if connection is not None and count % self.stay == self.stay - 1:
+                connection.close()
+                connection, at = None, at + 1
+            if connection is None:
+                connection, node = self._connect(at, kind)
             if connection is None:
                 break
             key = rng.choice(self.keys)
@@ -317,7 +343,8 @@ class Load:
             except (OSError, EOFError):
                 connection.close()
                 connection, at = None, at + 1
-                answer = Error("UNKNOWN connection lost")
+                answer = Error(LOST)
+                self._note_lost(node)
             end = time.monotonic()
             if isinstance(answer, Error):
                 self._note_error(answer)
@@ -377,6 +404,11 @@ class Load:
 
     def operations(self):
         return sum(len(history) for history in self.histories.values())
+
+
+def first_word(text):
+    """Of an error reply; LOST when there was none."""
+    return "LOST" if text == LOST else text.split()[0]
 
 
 def observed(begin, end, is_write, value, answer):
