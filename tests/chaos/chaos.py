@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""chaos.py - kills and stops nodes of real three-node clusters under load, and judges what clients
-saw.
+"""chaos.py - kills and stops nodes of real clusters under load, and judges what clients saw.  (Two
+scenarios in which nodes come and go: elastic.py.)
 
 In every scenario three processes make load: two of many clients (load.py: RESP and JSON through
 every node, registers and counters) and one that measures for how long writes stand still (probe.py:
@@ -11,13 +11,13 @@ cleanly.  No node may end by itself.
   outage     the longest wait of any probe for an acknowledged write, of the waits that began
              between a fault and its end (restart, SIGCONT)
   after      the same from there to the next fault: what the return of the node costs
-  errors     that clients got, by their first word; UNKNOWN includes lost connections
+  errors     that clients got, by their first word; LOST: the connection broke
 
 A client that talks to a stopped (not killed) node waits for its own timeout; those probes do not
 count for the outage.
 
 usage: chaos.py [--kills N] [--quick] [--only WORD ...] [--seed N]
-       WORD: leader follower all stop loop
+       WORD: leader follower all stop loop elastic elastic-kills
 Logs of a failed scenario are kept in build/chaos.  The exit status is 1 when something was wrong;
 a missed figure is only marked.
 """
@@ -28,6 +28,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+import elastic  # noqa: E402  pylint: disable=wrong-import-position
 from scenario import Scenario, Trouble  # noqa: E402  pylint: disable=wrong-import-position
 
 DOWN_S = 2.0          # a killed node stays away so long
@@ -119,19 +120,22 @@ def kill_loop(it, options):
     it.wait_home()
 
 
+# word -> name, story, and for clusters that grow how many nodes more, and options
 STORIES = {
     "leader": ("kill the leader", kill_leader),
     "follower": ("kill a follower", kill_follower),
     "all": ("kill all at once", kill_all),
     "stop": ("stop the leader", stop_leader),
     "loop": ("kill loop", kill_loop),
+    "elastic": ("3 to 5 to 3", elastic.planned, elastic.SPARE, elastic.OPTIONS),
+    "elastic-kills": ("3 to 5 to 3, kills", elastic.with_kills, elastic.SPARE, elastic.OPTIONS),
 }
 
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────
 
 HEAD = ("scenario", "faults", "operations", "p50 s", "p99 s", "max s", "after", "verdict", "errors")
-WIDTH = (16, 6, 10, 6, 6, 6, 6, 22, 0)
+WIDTH = (18, 6, 10, 6, 6, 6, 6, 22, 0)
 
 
 def percentile(values, share):
@@ -177,9 +181,9 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     scenarios = []
-    for word, (name, story) in STORIES.items():
+    for word, (name, story, *more) in STORIES.items():
         if not options.only or word in options.only:
-            scenarios.append(Scenario(name, options.seed))
+            scenarios.append(Scenario(name, options.seed, *more))
             scenarios[-1].run(lambda it, tell=story: tell(it, options))
     print_table(scenarios)
     failed = sum(it.trouble is not None for it in scenarios)

@@ -129,9 +129,15 @@ def at_leader(nodes, *arguments, timeout_s=30):
     raise RuntimeError(f"{arguments}: {answer}")
 
 
-def is_moving(node):
-    found = asked(node, "MIGRATE STATUS")
-    return found["running"] > 0
+def is_moving(nodes):
+    """Whether some node says that partitions are on their way."""
+    for node in nodes.running():
+        try:
+            if asked(node, "MIGRATE STATUS")["running"] > 0:
+                return True
+        except FAILURES:
+            pass
+    return False
 
 
 def begin_drain(nodes, node):
