@@ -123,10 +123,12 @@ sim: $(SIMS)                       ## simulate crashes and clusters (SEED=first 
 
 # ── chaos ───────────────────────────────────────────────────────────────────────────────────────
 KILLS ?= 3
-.PHONY: chaos
+.PHONY: chaos chaos-hosts
 chaos: all                         ## kill and stop nodes of real clusters under load (KILLS=n ARGS="--only leader")
 	@tools/deps.sh test
 	@$(PYTHON) tests/chaos/chaos.py --kills $(KILLS) $(ARGS)
+chaos-hosts: all                   ## cut the network between three hosts (namespaces; root), each way KILLS times
+	@ROUNDS=$(KILLS) $(PYTHON) tests/e2e/test_hosts.py
 
 # ── speed ───────────────────────────────────────────────────────────────────────────────────────
 bench: all                         ## minidb beside redis-server and etcd: CPU, memory, start, latency, three nodes (ARGS=--quick)

@@ -23,7 +23,7 @@ from load import Loads
 from probe import Prober
 
 NODES = 3
-STAY = 100            # where nodes come and go, a client talks to another one after so many requests
+STAY = 100            # requests, then a client goes on to another node, where those come and go
 SETTLE_S = 15         # so long the leaders may take to go back home before the next fault
 KEPT = os.path.join(harness.ROOT, "build", "chaos")
 FAILURES = (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError)
