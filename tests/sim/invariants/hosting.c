@@ -103,6 +103,9 @@ void check_hosting_start(struct check_hosting *check, const struct sim_machine *
         probe->last <= hosted->before) { /* less: not all of that was durable, either */
         *hosted = (struct hosted){ .last = probe->last };
     }
+    if (machine->number == check->sim->plan.bad_disk) {
+        hosted->last = probe->last; /* what its disk has lost it did not drop */
+    }
 }
 
 bool check_hosting_is_empty(const struct sim_machine *machine, uint32_t group, char *out_why,
