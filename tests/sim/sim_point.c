@@ -69,7 +69,6 @@ static const struct {
     { "cluster_listening", ANYBODY, STEP_ANY, "start: listens for members" },
     { "peer_connected", ANYBODY, STEP_ANY, "link: up" },
     { "peer_lost", ANYBODY, STEP_ANY, "link: down" },
-    { "replicas_whole", ANYBODY, STEP_ANY, "suspects: whole again" },
     { "failover", ANYBODY, STEP_ANY, "leadership: an operator moves it" },
     { "move_changes", ANYBODY, STEP_ANY, "move: next configuration" },
     { "move_hands_over", ANYBODY, STEP_ANY, "move: leader goes first" },
