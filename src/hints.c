@@ -1,34 +1,23 @@
 /*
  * hints.c — see hints.h.  Order: life, looking, what we tell, what we are told.
- *
- * A frame, little-endian:
- *
- *   u8 format (1)   u8 1: all that the sender leads, else what has changed   u32 partitions held
- *   u32 count, and for each:  varint partition   varint term   u8 flags (1: does not lead it any
- *   more)   varint bytes left to move   u16 size and the group's configuration (confchange.h)
  */
 #include "hints.h"
 
 #include "base/assert.h"
-#include "base/endian.h"
 #include "base/mem.h"
-#include "base/varint.h"
-#include "cluster/confchange.h"
 #include "consensus.h"
 #include "network/peers.h"
 #include "node.h"
 #include "replica.h"
 
 enum {
-    HINTS_FORMAT = 1,
-    HEAD_BYTES = 1 + 1 + 4 + 4,
-    ENTRY_MAX = 3 * VARINT_BYTES_MAX + 1 + 2 + RAFT_CONFIG_BYTES_MAX,
     CHANGES_MS = 50, /* what changes within it is told together */
     LOOK_MS = 250,   /* configurations are looked at so often */
     ALL_MS = 5000,   /* everything is told again: a frame may have been lost */
 };
 
-_Static_assert(HEAD_BYTES + PARTITIONS_MAX * ENTRY_MAX <= PEER_FRAME_BYTES_MAX,
+_Static_assert(HINTS_WIRE_HEAD_BYTES + PARTITIONS_MAX * HINTS_WIRE_ENTRY_BYTES_MAX <=
+                   PEER_FRAME_BYTES_MAX,
                "one frame is enough");
 
 /* What was told of a partition last. */
@@ -154,15 +143,15 @@ static void entry_write(struct hints *hints, const struct replica *replica, cons
 {
     uint64_t at = 0;
     bool is_leading = now->term != 0;
-    const struct raft_config *config = raft_config(replica->raft, &at);
-    char *start = buffer_reserve(&hints->frame, ENTRY_MAX);
-    char *to = varint_write(start, replica->slot);
-    to = varint_write(to, is_leading ? now->term : before->term);
-    *to++ = (char)(is_leading ? now->flags : HINT_NOT_LEADING);
-    to = varint_write(to, now->bytes_left);
-    size_t size = is_leading ? raft_config_encode(config, to + 2) : 0;
-    store_u16(to, (uint16_t)size);
-    hints->frame.size += (size_t)(to + 2 + size - start);
+    const struct hints_wire_entry entry = {
+        .partition = replica->slot,
+        .term = is_leading ? now->term : before->term,
+        .flags = is_leading ? now->flags : HINT_NOT_LEADING,
+        .bytes_left = now->bytes_left,
+        .members = *raft_config(replica->raft, &at),
+    };
+    char *to = buffer_reserve(&hints->frame, HINTS_WIRE_ENTRY_BYTES_MAX);
+    hints->frame.size += hints_wire_entry_write(&entry, to);
 }
 
 /* Writes the frame: everything, or what differs from what was told last.  Returns how many. */
@@ -170,10 +159,10 @@ static uint32_t frame_write(const struct node *node, bool is_all)
 {
     struct hints *hints = node->hints;
     const struct consensus *consensus = node->consensus;
-    uint32_t count = 0;
+    struct hints_wire_head head = { .is_all = is_all, .held = count_held(consensus) };
     hints->frame.size = 0;
-    (void)buffer_reserve(&hints->frame, HEAD_BYTES);
-    hints->frame.size = HEAD_BYTES;
+    (void)buffer_reserve(&hints->frame, HINTS_WIRE_HEAD_BYTES);
+    hints->frame.size = HINTS_WIRE_HEAD_BYTES;
     for (uint32_t i = 0; i < hints->partitions; i++) {
         const struct replica *replica = consensus->replicas[i];
         struct told before = hints->told[i];
@@ -182,18 +171,14 @@ static uint32_t frame_write(const struct node *node, bool is_all)
                           now.flags != before.flags || now.bytes_left != before.bytes_left;
         if (is_all ? now.term != 0 : is_changed) {
             entry_write(hints, replica, &now, &before);
-            count++;
+            head.count++;
         }
         if (!is_all) {
             hints->told[i] = now;
         }
     }
-    char *head = hints->frame.data;
-    head[0] = HINTS_FORMAT;
-    head[1] = is_all;
-    store_u32(head + 2, count_held(consensus));
-    store_u32(head + 6, count);
-    return count;
+    hints_wire_head_write(&head, hints->frame.data);
+    return head.count;
 }
 
 static void frame_send(const struct node *node, uint64_t number)
@@ -273,64 +258,52 @@ static void hint_drop(struct node *node, uint32_t partition, uint64_t from)
     }
 }
 
-/* Takes one entry; false when it is malformed. */
-static bool entry_read(struct node *node, uint64_t from, struct slice *left,
-                       uint32_t *out_partition)
+/* Of one partition the word of the highest term counts. */
+static void entry_take(struct node *node, uint64_t from, const struct hints_wire_entry *entry)
 {
-    const char *end = left->data + left->size;
-    uint64_t partition = 0;
-    struct hint hint = { .leader = from };
-    const char *at = varint_read(left->data, end, &partition);
-    at = at != NULL ? varint_read(at, end, &hint.term) : NULL;
-    if (at == NULL || at == end || partition >= node->hints->partitions || hint.term == 0) {
-        return false;
+    bool is_leading = (entry->flags & HINT_NOT_LEADING) == 0;
+    if (entry->term < node->hints->hints[entry->partition].term) {
+        return;
     }
-    hint.flags = (uint8_t)*at++;
-    at = varint_read(at, end, &hint.bytes_left);
-    if (at == NULL || end - at < 2 || end - at - 2 < load_u16(at)) {
-        return false;
+    if (!is_leading) {
+        hint_drop(node, entry->partition, from);
+        return;
     }
-    struct slice config = slice_make(at + 2, load_u16(at));
-    bool is_leading = (hint.flags & HINT_NOT_LEADING) == 0;
-    if (is_leading && !raft_config_decode(config, &hint.members)) {
-        return false;
-    }
-    at = config.data + config.size;
-    *left = slice_make(at, (size_t)(end - at));
-    *out_partition = (uint32_t)partition;
-    const struct hint *known = &node->hints->hints[partition];
-    if (is_leading && hint.term >= known->term) {
-        hint_set(node, (uint32_t)partition, &hint);
-    } else if (!is_leading && hint.term >= known->term) {
-        hint_drop(node, (uint32_t)partition, from);
-    }
-    return true;
+    const struct hint hint = {
+        .leader = from,
+        .term = entry->term,
+        .flags = entry->flags,
+        .bytes_left = entry->bytes_left,
+        .members = entry->members,
+    };
+    hint_set(node, entry->partition, &hint);
 }
 
+/* False: malformed, at least in part. */
 static bool frame_take(struct node *node, uint64_t from, struct slice body)
 {
-    if (body.size < HEAD_BYTES || body.data[0] != HINTS_FORMAT) {
+    struct hints_wire_reader reader;
+    struct hints_wire_head head;
+    struct hints_wire_entry entry;
+    if (!hints_wire_open(body, node->hints->partitions, &reader, &head)) {
         return false;
     }
-    bool is_all = body.data[1] != 0;
-    uint32_t count = load_u32(body.data + 6);
-    struct slice left = slice_make(body.data + HEAD_BYTES, body.size - HEAD_BYTES);
-    uint32_t next = 0; /* entries are sorted: what lies between is not led */
-    held_note(node, from, load_u32(body.data + 2));
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t partition = 0;
-        if (!entry_read(node, from, &left, &partition)) {
-            return false;
-        }
-        for (; is_all && next < partition; next++) {
+    uint32_t next = 0; /* partitions ascend: what lies between is not led */
+    held_note(node, from, head.held);
+    while (hints_wire_next(&reader, &entry)) {
+        for (; head.is_all && next < entry.partition; next++) {
             hint_drop(node, next, from);
         }
-        next = partition + 1;
+        next = entry.partition + 1;
+        entry_take(node, from, &entry);
     }
-    for (; is_all && next < node->hints->partitions; next++) {
+    if (!hints_wire_is_whole(&reader)) {
+        return false;
+    }
+    for (; head.is_all && next < node->hints->partitions; next++) {
         hint_drop(node, next, from);
     }
-    return left.size == 0;
+    return true;
 }
 
 bool hints_on_peer_event(struct node *node, const struct peer_event *event)

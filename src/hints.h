@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "hints_wire.h"
 #include "members.h"
 
 struct hints;
@@ -24,13 +25,9 @@ enum { PEER_FRAME_HINTS = 7 }; /* RAFT channel */
 struct hint {
     uint64_t leader; /* 0: whoever led in that term does so no more */
     uint64_t term;
-    uint8_t flags;              /* enum hint_flags */
+    uint8_t flags;              /* hints_wire.h */
     uint64_t bytes_left;        /* to move to another node */
     struct raft_config members; /* of the group; as of when the leader said so */
-};
-
-enum hint_flags {
-    HINT_NOT_LEADING = 1, /* on the wire */
 };
 
 struct hints *hints_new(uint32_t partitions);

@@ -31,7 +31,6 @@ enum {
 
 /* Indexes have 48 bits (storage/entry.h); terms, one more than any that was seen, never get near.
  */
-static const uint64_t POSITION_LIMIT = UINT64_C(1) << 48;
 
 _Static_assert((int)ENTRY_NOOP == (int)RAFT_ENTRY_NOOP, "raft knows an empty entry");
 _Static_assert((int)ENTRY_CONFIG == (int)RAFT_ENTRY_CONFIG, "raft knows a configuration");
@@ -159,7 +158,7 @@ static bool read_head(struct slice *left, const struct raft_wire_route *route,
             return false;
         }
         bool is_position = (1u << i & (HAS_SENT_MS | HAS_READ_SEQ)) == 0;
-        if (is_position && fields[i] >= POSITION_LIMIT) {
+        if (is_position && fields[i] >= RAFT_WIRE_POSITION_LIMIT) {
             return false;
         }
     }

@@ -36,6 +36,9 @@ enum {
     RAFT_WIRE_ENTRY_HEAD_BYTES = 4,
 };
 
+/* Indexes and terms of other nodes are less. */
+#define RAFT_WIRE_POSITION_LIMIT (UINT64_C(1) << 48)
+
 /* What the connection knows of every message it brings. */
 struct raft_wire_route {
     uint64_t cluster;
