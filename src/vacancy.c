@@ -1,15 +1,9 @@
 /*
  * vacancy.c — see vacancy.h.  Order: life, asking, telling, forgetting, deleting.
- *
- * Frames, little-endian:
- *
- *   GONE_ASK   u16 for each group
- *   GONE       u16 group, u64 term, u64 index for each of them that the asker is no member of
  */
 #include "vacancy.h"
 
 #include "base/assert.h"
-#include "base/endian.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "cluster/confchange.h"
@@ -20,16 +14,15 @@
 #include "node.h"
 #include "storage/snapshot_format.h"
 #include "transfer.h"
+#include "vacancy_wire.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 
 enum {
-    SILENT_MS = 2000,    /* the leader of a group says nothing so long: perhaps we are removed */
-    ASK_AGAIN_MS = 1000, /* the same group is not asked for more often */
-    ASK_BYTES = 2,
-    GONE_BYTES = 2 + 8 + 8,
+    SILENT_MS = 2000,       /* the leader of a group says nothing so long: perhaps we are removed */
+    ASK_AGAIN_MS = 1000,    /* the same group is not asked for more often */
     DELETE_AGAIN_MS = 1000, /* after a failure */
 };
 
@@ -132,23 +125,22 @@ static void ask_one(struct node *node, uint64_t leader)
     uint64_t now_ms = consensus->now_ms;
     uint64_t link = peers_link(node->peers, leader, PEER_RAFT);
     char *to = link != 0 ? peers_frame_begin(node->peers, link, PEER_FRAME_GONE_ASK,
-                                             (size_t)consensus->count * ASK_BYTES)
+                                             (size_t)consensus->count * VACANCY_ASK_BYTES)
                          : NULL;
     if (to == NULL) {
         return;
     }
-    size_t size = 0;
+    char *at = to;
     for (uint32_t i = 0; i < consensus->count; i++) {
         const struct replica *replica = consensus->replicas[i];
         if (leader_of(replica) == leader && now_ms >= vacancy->asked_ms[i] + ASK_AGAIN_MS &&
             may_be_gone(consensus, replica)) {
-            store_u16(to + size, (uint16_t)replica->group);
-            size += ASK_BYTES;
+            at = vacancy_ask_write(at, replica->group);
             vacancy->asked_ms[i] = now_ms;
         }
     }
-    if (size > 0) { /* else the frame is not sent */
-        peers_frame_end(node->peers, link, size);
+    if (at > to) { /* else the frame is not sent */
+        peers_frame_end(node->peers, link, (size_t)(at - to));
     }
 }
 
@@ -191,25 +183,24 @@ void vacancy_ask(struct node *node)
 
 static void tell(struct node *node, uint64_t asker, struct slice groups)
 {
-    size_t count = groups.size / ASK_BYTES;
+    size_t count = groups.size / VACANCY_ASK_BYTES;
     uint64_t link = peers_link(node->peers, asker, PEER_RAFT);
-    char *to = link != 0 && count > 0 && count <= node->consensus->count
-                   ? peers_frame_begin(node->peers, link, PEER_FRAME_GONE, count * GONE_BYTES)
-                   : NULL;
-    size_t size = 0;
-    for (size_t i = 0; to != NULL && i < count; i++) {
-        const struct replica *replica =
-            consensus_replica(node->consensus, load_u16(groups.data + i * ASK_BYTES));
-        uint64_t index = 0;
-        if (replica != NULL && raft_is_gone(replica->raft, asker, &index)) {
-            store_u16(to + size, (uint16_t)replica->group);
-            store_u64(to + size + 2, raft_term(replica->raft));
-            store_u64(to + size + 10, index);
-            size += GONE_BYTES;
+    char *to =
+        link != 0 && count > 0 && count <= node->consensus->count
+            ? peers_frame_begin(node->peers, link, PEER_FRAME_GONE, count * VACANCY_GONE_BYTES)
+            : NULL;
+    char *at = to;
+    uint32_t group = 0;
+    while (to != NULL && vacancy_ask_read(&groups, &group)) {
+        const struct replica *replica = consensus_replica(node->consensus, group);
+        struct vacancy_gone gone = { .group = group };
+        if (replica != NULL && raft_is_gone(replica->raft, asker, &gone.index)) {
+            gone.term = raft_term(replica->raft);
+            at = vacancy_gone_write(at, &gone);
         }
     }
-    if (size > 0) {
-        peers_frame_end(node->peers, link, size);
+    if (at > to) {
+        peers_frame_end(node->peers, link, (size_t)(at - to));
     }
 }
 
@@ -250,12 +241,11 @@ static void forget(struct node *node, struct replica *replica, const struct memb
 static void told_gone(struct node *node, uint64_t from, struct slice body)
 {
     const struct member *leader = members_find(&node->members, from);
-    for (size_t at = 0; leader != NULL && at + GONE_BYTES <= body.size; at += GONE_BYTES) {
-        uint32_t group = load_u16(body.data + at);
-        struct replica *replica = consensus_replica(node->consensus, group);
+    struct vacancy_gone gone;
+    while (leader != NULL && vacancy_gone_read(&body, &gone)) {
+        struct replica *replica = consensus_replica(node->consensus, gone.group);
         if (replica != NULL && may_be_gone(node->consensus, replica)) {
-            forget(node, replica, leader, load_u64(body.data + at + 2),
-                   load_u64(body.data + at + 10));
+            forget(node, replica, leader, gone.term, gone.index);
         }
     }
 }
