@@ -8,6 +8,7 @@ wrote.  Seeds written by hand lie beside these; a find of the fuzzers is kept as
     corpus/cli_reply               reply-*    what a server answers, in RESP3
     corpus/config                  options-*  every option with its default and with other values
     corpus/gossip                  packet-*   each kind, with items
+    corpus/hints                   hints-*, ask, gone   who leads what; groups that were left
     corpus/aof, corpus/snapshot    session-*  records and blocks of a server's data directory
 """
 
@@ -221,9 +222,38 @@ def make_gossip():
               b"".join(struct.pack("<H", len(packet)) + packet for packet in packets))
 
 
+# ── who leads what ────────────────────────────────────────────────────────────────────────────────
+
+def varint(value):
+    data = b""
+    while value >= 0x80:
+        data += bytes([value & 0x7f | 0x80])
+        value >>= 7
+    return data + bytes([value])
+
+
+def make_hints():
+    config = b"\1\3" + b"".join(struct.pack("<QQB", node, 77, 1) for node in (2, 3, 5))
+    joint = b"\1\2" + struct.pack("<QQBQQB", 2, 77, 2, 3, 77, 5)
+
+    def entry(partition, term, flags, left, members):
+        return (varint(partition) + varint(term) + bytes([flags]) + varint(left) +
+                struct.pack("<H", len(members)) + members)
+    entries = [entry(0, 1, 0, 0, config), entry(3, 300, 4, 1 << 30, joint),
+               entry(9, 2, 1, 0, b""), entry(15, (1 << 48) - 1, 0, (1 << 64) - 1, config)]
+    # First byte: 0 hints, 1 groups asked for, 2 groups that are gone.
+    for is_all in range(2):
+        for count in (0, 1, len(entries)):
+            write("hints", f"hints-{'all' if is_all else 'changes'}-{count}",
+                  struct.pack("<BBBII", 0, 1, is_all, 5, count) + b"".join(entries[:count]))
+    write("hints", "ask", b"\1" + struct.pack("<4H", 0, 3, 15, 0xffff))
+    write("hints", "gone", b"\2" + struct.pack("<HQQHQQ", 3, 7, 99, 15, (1 << 48) - 1, 0))
+
+
 def main():
     make_requests()
     make_gossip()
+    make_hints()
     with harness.Server("--partitions", "16") as server:
         make_replies(server)
         make_options(server)

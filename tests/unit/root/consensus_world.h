@@ -86,6 +86,8 @@ struct world {
     void (*on_turn)(struct machine *host);
     /* Sees the events of BULK links first; false: the event is lost. */
     bool (*on_bulk)(struct machine *host, struct peer_event *event);
+    /* Sees the events of RAFT links first; true: a frame for nobody else. */
+    bool (*on_raft)(struct machine *host, const struct peer_event *event);
     void *context; /* of the test */
 };
 
@@ -256,7 +258,9 @@ static void host_take(struct machine *host, struct peer_event *event)
         }
         return;
     }
-    if (event->channel != PEER_RAFT || event->is_outgoing) {
+    bool is_taken = event->channel == PEER_RAFT && host->world->on_raft != NULL &&
+                    host->world->on_raft(host, event);
+    if (event->channel != PEER_RAFT || event->is_outgoing || is_taken) {
         return;
     }
     switch (event->kind) {
