@@ -30,6 +30,7 @@
 #include "io/io.h"
 #include "log.h"
 #include "members.h"
+#include "raft_wire.h"
 #include "shard.h"
 #include "storage/snapshot.h"
 #include "storage/snapshot_block.h"
@@ -270,7 +271,8 @@ static bool fetch_on_begin(struct transfers *transfers, struct fetch *fetch, str
         .time_ms = load_u64(body.data + 18),
     };
     struct slice aux = slice_make(body.data + BEGIN_HEADER_BYTES, body.size - BEGIN_HEADER_BYTES);
-    if (fetch->meta.index < fetch->wanted_index || fetch->meta.index >> 48 != 0) {
+    if (fetch->meta.index < fetch->wanted_index || fetch->meta.index >= RAFT_WIRE_POSITION_LIMIT ||
+        fetch->meta.term >= RAFT_WIRE_POSITION_LIMIT) {
         return false;
     }
     if (group == GROUP_META) {

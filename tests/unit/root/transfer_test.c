@@ -32,7 +32,8 @@ struct lab {
     uint32_t tamper_at;   /* this frame is changed, or cut short */
     uint32_t tamper_byte; /* which of its bytes */
     bool is_cutting;
-    uint32_t lose_from; /* from this frame on the laggard hears nothing, and its link lives */
+    bool has_absurd_terms; /* each beginning is of a term that no message can carry */
+    uint32_t lose_from;    /* from this frame on the laggard hears nothing, and its link lives */
     struct buffer tampered;
     uint32_t writes_per_ms;
 };
@@ -183,6 +184,15 @@ static void tamper(struct lab *lab, struct peer_event *event)
     event->body.size = lab->is_cutting || is_begin ? at : event->body.size;
 }
 
+static void tamper_term(struct lab *lab, struct peer_event *event)
+{
+    enum { TERM_AT = 10 };
+    lab->tampered.size = 0;
+    buffer_append_slice(&lab->tampered, event->body);
+    store_u64(lab->tampered.data + TERM_AT, UINT64_C(1) << 48);
+    event->body = buffer_slice(&lab->tampered);
+}
+
 static bool lab_bulk(struct machine *host, struct peer_event *event)
 {
     struct lab *lab = lab_of(host);
@@ -202,6 +212,9 @@ static bool lab_bulk(struct machine *host, struct peer_event *event)
     }
     if (lab->frames == lab->tamper_at) {
         tamper(lab, event);
+    }
+    if (lab->has_absurd_terms && event->frame_kind == PEER_FRAME_SNAPSHOT_BEGIN) {
+        tamper_term(lab, event);
     }
     return true;
 }
@@ -345,6 +358,26 @@ TEST(frames_that_lie)
         check_quiet(world);
         lab_free(world);
     }
+}
+
+/* A snapshot's term becomes ours when we start from it: no message could carry it. */
+TEST(a_term_beyond_all_is_refused)
+{
+    struct world *world = lab_world(13, false);
+    struct lab *lab = world->context;
+    const struct node *laggard = &world->hosts[LAGGARD].node;
+    fall_behind(world);
+    lab->has_absurd_terms = true;
+    world_isolate(world, LAGGARD, false);
+    world_run(world, 3000);
+    CHECK(transfers_stats(laggard->transfers).failed >= 1);
+    CHECK_EQ(transfers_stats(laggard->transfers).fetched, 0);
+    lab->has_absurd_terms = false;
+    come_back(world);
+    CHECK(transfers_stats(laggard->transfers).fetched >= 2);
+    check_history(world);
+    check_quiet(world);
+    lab_free(world);
 }
 
 /* The sender stops saying anything in the middle, the receiver stops taking anything. */
