@@ -239,6 +239,8 @@ TEST(what_cannot_be_true_is_refused)
     CHECK(!IS_READ("", UINT32_MAX) && !IS_READ("", 1) && IS_READ("", 0)); /* a promise */
     char head[HINTS_WIRE_HEAD_BYTES] = { 1 };
     uint32_t count = 0;
+    struct hints_wire_reader reader = { .entries_left = 1 };
+    CHECK(!hints_wire_is_whole(&reader)); /* nor before it has been looked for */
     CHECK(frame_read(slice_make(head, sizeof(head)), &count));
     store_u32(head + 2, PARTITIONS + 1); /* held: more than there are */
     CHECK(!frame_read(slice_make(head, sizeof(head)), &count));
