@@ -9,6 +9,7 @@ the pairs of slices, and both medians.
 
 usage: bench/bench.py [--quick] [--only WORD ...]
        WORD: cpu memory start latency always cluster (three nodes; see cluster_bench.py)
+       elastic (nodes that come, leave and die; see elastic_bench.py)
 """
 import argparse
 import os
@@ -21,6 +22,7 @@ import tempfile
 import time
 
 import cluster_bench
+import elastic_bench
 from servers import (KEY_BYTES, KEYS, LOAD_CORE, MINIDB, VALUE_BYTES, Table, fill, load, minidb,
                      progress, redis)
 
@@ -158,7 +160,7 @@ def main():
         sys.exit("build/minidb is missing: run make")
     benches = {"cpu": bench_cpu, "memory": bench_memory, "start": bench_start,
                "latency": bench_latency, "always": bench_always,
-               "cluster": cluster_bench.bench_cluster}
+               "cluster": cluster_bench.bench_cluster, "elastic": elastic_bench.bench_elastic}
     if os.getloadavg()[0] > 0.5:
         print(f"others are using this machine (load average {os.getloadavg()[0]:.1f}): throughput "
               "and latency will say more about them")
