@@ -7,7 +7,9 @@
  * that changes (gathered for a moment), and all of it when a link comes up and every few seconds.
  *
  * Of one group the word of the highest term counts.  Hints are advice: a wrong one costs a refusal
- * (forward.h), and no configuration follows from any.
+ * (forward.h), and no group's configuration follows from any.  Of groups that are not held here
+ * they say whether a member may be LEFT (roster_step.c) and what WAIT counts (acks.c): both are as
+ * old as the hint.
  *
  * Read next: replica.h (hint_term), vacancy.h.
  */
