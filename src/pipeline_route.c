@@ -157,11 +157,13 @@ static bool leads(const struct pipeline *pipeline, const struct replica *replica
 void route_one(struct pipeline *pipeline, struct routed *routed)
 {
     struct replica *replica = consensus_replica(pipeline->shard->consensus, routed->partition);
-    bool is_bridge = routed->is_any && replica->any_gate == ANY_BRIDGE && !routed->follows_writes;
-    if (leads(pipeline, replica, routed->follows_writes)) {
-        run_here(pipeline, replica, routed);
-    } else if (is_bridge) {
+    /* None of them overtakes another: the answers of one connection must not go back. */
+    bool is_bridge =
+        routed->is_any && (replica->any_gate == ANY_BRIDGE || replica_has_waiting_reads(replica));
+    if (is_bridge) {
         consensus_read(pipeline->shard->consensus, replica, pipeline_late(&routed->staged), 0);
+    } else if (leads(pipeline, replica, routed->follows_writes)) {
+        run_here(pipeline, replica, routed);
     } else {
         send_on(pipeline, routed);
     }
@@ -260,7 +262,7 @@ bool route_any_is_here(const struct pipeline *pipeline, struct replica *replica)
         replica->any_read_id = replica->next_read_id + 1;
     }
     bool is_proven = replica->confirmed_read_id >= replica->any_read_id &&
-                     replica->applied >= replica->read_index;
+                     replica->applied >= replica->read_index && !replica_has_waiting_reads(replica);
     if (UNLIKELY(replica->any_gate == ANY_BRIDGE) && is_proven) {
         replica->any_gate = ANY_HERE;
     }

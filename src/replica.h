@@ -127,6 +127,11 @@ static inline bool replica_is_leader(const struct replica *replica)
 {
     return replica->role == RAFT_LEADER;
 }
+/* Linearizable reads wait for their confirmation. */
+static inline bool replica_has_waiting_reads(const struct replica *replica)
+{
+    return replica->reads.head != replica->reads.tail;
+}
 static inline bool replica_has_queued(const struct replica *replica)
 {
     return replica->queued_first <= replica->window_last;

@@ -5,6 +5,7 @@
 
 #include "consensus.h"
 #include "coordinator.h"
+#include "hints.h"
 #include "log.h"
 #include "moves.h"
 #include "node.h"
@@ -30,15 +31,27 @@ static bool is_named(const struct node *node, uint64_t number)
     return false;
 }
 
+/* What this node knows of configurations may be old; a member that lives knows best what it holds:
+ * it gives up a partition only when the leader has told it that it is gone (vacancy.h). */
+static bool holds_something(const struct node *node, uint64_t number)
+{
+    bool is_known = false;
+    uint32_t held = hints_held(node->hints, number, &is_known);
+    return !is_known || held > 0;
+}
+
 static void facts_gather(const struct node *node, struct roster_fact *facts)
 {
     for (uint32_t i = 0; i < node->members.count; i++) {
         const struct member *member = &node->members.items[i];
         enum node_state state = coordinator_state(node, member->number);
+        bool is_named_still = member->state == MEMBER_DRAINING &&
+                              (is_named(node, member->number) ||
+                               (state == NODE_ALIVE && holds_something(node, member->number)));
         facts[i] = (struct roster_fact){
             .is_alive = state == NODE_ALIVE,
             .is_dead = state == NODE_DEAD,
-            .is_named = member->state == MEMBER_DRAINING && is_named(node, member->number),
+            .is_named = is_named_still,
         };
         facts[i].has_said = coordinator_heard_at(node, member, &facts[i].now);
     }
