@@ -272,6 +272,7 @@ static void rest(struct sim *sim)
 {
     sim->phase = PHASE_END;
     (void)run_until(sim, sim_now(sim) + SETTLE_S * SIM_S, NULL);
+    sim->is_settled = true;
     uint64_t elections = checks_seen(sim).elections;
     uint64_t turns[SIM_MACHINES_MAX];
     for (uint32_t i = 0; i < sim->count; i++) {

@@ -336,6 +336,7 @@ struct sim {
     struct prng prng;
     struct sim_plan plan;
     enum sim_phase phase;
+    bool is_settled; /* PHASE_END: leaders and rumours have come to rest */
     struct sim_world *world;
     struct sim_machine machines[SIM_MACHINES_MAX];
     uint32_t count;        /* of the machines that there are */

@@ -2,8 +2,9 @@
  * gossip.c — I23 and I24: who is there, as gossip has it.
  *
  *   I23   what a process knows of another's incarnation never goes back, and is never more than
- *         that other has had; once healed, the core sees itself alive, and nobody
- *         of it is called dead any more (suspected by one who is half cut off: for a moment)
+ *         that other has had; once healed, the core sees itself alive, and when what was said
+ *         before has died away nobody of it is called dead any more (suspected by one who is half
+ *         cut off: for a moment)
  *   I24   gossip changes no configuration: a group that is as the list of members asks stays so
  *         as long as the list does, whoever is suspected or called dead
  */
@@ -68,7 +69,7 @@ static void look(struct check_gossip *check, const struct sim_machine *machine, 
         sim_fail(sim, "I23 incarnations are their owner's",
                  "node%u knows %" PRIu64 " of node%u, which never had more than %" PRIu64,
                  machine->number + 1, view.incarnation, other + 1, check->had[other]);
-    } else if (sim->phase == PHASE_END && is_core && view.state > MEMBERSHIP_SUSPECT) {
+    } else if (sim->is_settled && is_core && view.state > MEMBERSHIP_SUSPECT) {
         sim_fail(sim, "I23 the living are not called dead",
                  "node%u calls node%u, which is well, %d", machine->number + 1, other + 1,
                  (int)view.state);
