@@ -10,6 +10,7 @@ import time
 import unittest
 
 import cluster
+import harness
 
 KEYS = 3000
 WITHIN_S = 90
@@ -163,4 +164,4 @@ class Shares(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    harness.main()
