@@ -59,7 +59,7 @@ THREADED = ("LAYERS_ONLY=io root",
             "TESTS_SKIP=consensus forward members raft_wire recovery replica transfer")
 TSAN = make("VARIANT=tsan", "CC=gcc", *THREADED, "unit-build")
 # Long, and about time and other people's clients rather than about memory.
-TIMED = ("test_elastic_clients.py", "test_hosts.py")
+TIMED = ("test_elastic.py", "test_elastic_clients.py", "test_gossip.py", "test_hosts.py")
 FUZZ = make("VARIANT=fuzz", "CC=clang", "fuzz-build")
 
 STAGES = [
