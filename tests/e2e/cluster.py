@@ -282,6 +282,8 @@ class Load:
             thread.start()
 
     def join(self):
+        if not self.seconds:
+            self.stopped.wait()
         for thread in self.threads:
             thread.join((self.seconds or 0) + 120)
             if thread.is_alive():
