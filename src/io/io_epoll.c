@@ -20,7 +20,11 @@
  *     the loop first says that it is asleep and then looks for work: one of both sees the other.
  *   - The eventfd is edge-triggered and never read.
  *
- * Read next: io_worker.c, io_file.c.
+ * A write that ends with a sync is begun by the io_wait that follows it, when everything the loop
+ * had to send is sent: by the loop's own thread when it has nothing else to do and the disk is
+ * quick (io_in_place.h), else by a worker.
+ *
+ * Read next: io_worker.c, io_in_place.h, io_file.c.
  */
 #include "io/io_backend.h"
 
@@ -29,6 +33,7 @@
 #include "base/mem.h"
 #include "io/io_address.h"
 #include "io/io_file.h"
+#include "io/io_in_place.h"
 #include "io/io_worker.h"
 
 #include <errno.h>
@@ -89,6 +94,9 @@ struct epoll_io {
     atomic_bool wake_requested;
     struct io_workers *workers;
     struct io_file_op *files_done; /* ended, to be handed out */
+    uint32_t files_under_way;      /* submitted and not handed out */
+    struct io_file_op *log_sync;   /* submitted; the loop's thread does it if it is to sleep */
+    struct io_in_place in_place;
     struct io_socket *listeners;
     struct io_socket *connections;
     struct io_socket *closed;  /* to be freed by the next io_wait */
@@ -105,6 +113,9 @@ static const struct io_backend epoll_backend;
 
 static void epoll_notify(void *context);
 static void epoll_sleep(struct epoll_io *epoll, uint64_t deadline_ns);
+static void log_sync_begin(struct epoll_io *epoll, bool may_sleep);
+static void log_sync_here(struct epoll_io *epoll);
+static void log_sync_give(struct epoll_io *epoll);
 static void closed_free(struct epoll_io *epoll);
 static void listeners_resume(struct epoll_io *epoll);
 static bool socket_next(struct epoll_io *epoll, struct epoll_event *ready, struct io_event *out);
@@ -146,6 +157,9 @@ static struct epoll_io *epoll_from(struct io *io)
 static void epoll_free(struct io *io)
 {
     struct epoll_io *epoll = epoll_from(io);
+    if (epoll->log_sync != NULL) {
+        log_sync_give(epoll);
+    }
     io_workers_free(epoll->workers);
     while (epoll->connections != NULL) {
         io_close(io, epoll->connections);
@@ -225,8 +239,11 @@ static void epoll_wait_events(struct io *io, uint64_t deadline_ns)
         listeners_resume(epoll);
         deadline_ns = deadline_ns < epoll->accept_resume_ns ? deadline_ns : epoll->accept_resume_ns;
     }
-    if (epoll->files_done != NULL) {
-        deadline_ns = 0; /* the caller left some */
+    if (epoll->log_sync != NULL) {
+        log_sync_begin(epoll, deadline_ns != 0);
+    }
+    if (epoll->files_done != NULL || epoll->ready_count > 0) {
+        deadline_ns = 0; /* the caller left some, or there are some since just now */
     }
     if (deadline_ns != 0) {
         atomic_store(&epoll->asleep, true);
@@ -234,7 +251,9 @@ static void epoll_wait_events(struct io *io, uint64_t deadline_ns)
             deadline_ns = 0;
         }
     }
-    epoll_sleep(epoll, deadline_ns);
+    if (epoll->ready_count == 0) {
+        epoll_sleep(epoll, deadline_ns);
+    }
     atomic_store_explicit(&epoll->asleep, false, memory_order_relaxed);
     if (epoll->files_done == NULL) {
         epoll->files_done = io_workers_take(epoll->workers);
@@ -276,6 +295,7 @@ static bool epoll_next(struct io *io, struct io_event *out_event)
     struct io_file_op *op = epoll->files_done;
     if (op != NULL) {
         epoll->files_done = op->next;
+        epoll->files_under_way -= 1;
         *out_event = (struct io_event){
             .kind = IO_EVENT_FILE, .result = op->result, .owner = op->owner, .file_op = op
         };
@@ -813,9 +833,50 @@ static int64_t epoll_file_run(struct io *io, struct io_file_op *op)
     return io_file_execute(op);
 }
 
+/* A write that ends with a sync waits here until it is known whether the loop is about to sleep.
+ * With other operations under way it does not: their syncs and it may hold each other up. */
 static void epoll_file_submit(struct io *io, struct io_file_op *op)
 {
-    io_workers_submit(epoll_from(io)->workers, op);
+    struct epoll_io *epoll = epoll_from(io);
+    epoll->files_under_way += 1;
+    bool is_log_sync = (op->flags & (IO_FILE_THEN_SYNC | IO_FILE_BULK)) == IO_FILE_THEN_SYNC;
+    if (is_log_sync && epoll->files_under_way == 1 &&
+        io_in_place_allows(&epoll->in_place, clock_read(CLOCK_BOOTTIME))) {
+        epoll->log_sync = op;
+    } else {
+        io_workers_submit(epoll->workers, op);
+    }
+}
+
+/* A loop with nothing to do does the sync itself; one that is busy has it done. */
+static void log_sync_begin(struct epoll_io *epoll, bool may_sleep)
+{
+    if (may_sleep) {
+        epoll_sleep(epoll, 0); /* is there really nothing? */
+    }
+    if (may_sleep && epoll->ready_count == 0) {
+        log_sync_here(epoll);
+    } else {
+        log_sync_give(epoll);
+    }
+}
+
+static void log_sync_here(struct epoll_io *epoll)
+{
+    struct io_file_op *op = epoll->log_sync;
+    uint64_t began_ns = clock_read(CLOCK_BOOTTIME);
+    (void)io_file_execute(op);
+    io_in_place_took(&epoll->in_place, began_ns, clock_read(CLOCK_BOOTTIME));
+    ASSERT(epoll->files_done == NULL); /* nothing else was under way */
+    op->next = NULL;
+    epoll->files_done = op;
+    epoll->log_sync = NULL;
+}
+
+static void log_sync_give(struct epoll_io *epoll)
+{
+    io_workers_submit(epoll->workers, epoll->log_sync);
+    epoll->log_sync = NULL;
 }
 
 static const struct io_backend epoll_backend = {

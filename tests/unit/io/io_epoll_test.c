@@ -797,6 +797,48 @@ TEST(many_datagrams_do_not_starve_the_others)
     pair_close(&pair);
 }
 
+/* Whether the loop's thread did it or a worker: the bytes are there when the event is. */
+TEST(log_syncs_of_an_idle_loop_and_of_a_busy_one)
+{
+    struct scratch scratch;
+    scratch_open(&scratch);
+    int file = file_create(&scratch);
+    char block[64];
+    for (int i = 0; i < 200; i++) {
+        memset(block, i, sizeof(block));
+        struct io_file_op op = { .kind = IO_FILE_WRITE,
+                                 .flags = IO_FILE_THEN_SYNC,
+                                 .file = file,
+                                 .data = block,
+                                 .size = sizeof(block),
+                                 .owner = &op,
+                                 .result = 1 };
+        io_file_submit(scratch.io, &op);
+        CHECK_EQ(op.result, 1); /* not before the loop has sent what it has to send */
+        if (i % 3 == 0) {
+            io_wait(scratch.io, 0); /* others have work */
+        } else if (i % 3 == 1) {
+            io_wake(scratch.io);
+        }
+        struct io_event event = { 0 };
+        do {
+            CHECK(event_await(scratch.io, &event));
+        } while (event.kind == IO_EVENT_WAKE);
+        CHECK_EQ(event.kind, IO_EVENT_FILE);
+        CHECK(event.file_op == &op);
+        CHECK_EQ(event.result, 0);
+        char now[sizeof(block)];
+        CHECK_EQ(run(scratch.io,
+                     (struct io_file_op){
+                         .kind = IO_FILE_READ, .file = file, .data = now, .size = sizeof(now) }),
+                 sizeof(now));
+        CHECK(memcmp(now, block, sizeof(now)) == 0);
+    }
+    CHECK(nothing_comes(scratch.io));
+    CHECK_EQ(run(scratch.io, (struct io_file_op){ .kind = IO_FILE_CLOSE, .file = file }), 0);
+    scratch_close(&scratch);
+}
+
 TEST(free_finishes_the_work)
 {
     struct scratch scratch;
