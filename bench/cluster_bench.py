@@ -4,6 +4,9 @@ All servers run on this machine: three processes share core 0, the load has core
 keys of 16 bytes, values of 64, one slice after the other, the load to each of the three nodes in
 turn.  CPU is the sum over the three servers' threads, from /proc; what the load uses is not in it.
 
+Both sides hold the same million keys before the first SET, so that both overwrite and neither is
+measured while it grows.
+
 The unit of the CPU rows is what one standalone redis-server without persistence uses for the same
 command at the same pipeline depth, so minidb's figure holds three copies, two of them sent over
 sockets, and (with `always`) the sync of three logs.
@@ -19,8 +22,8 @@ import sys
 import time
 import urllib.request
 
-from servers import (LOAD_CORE, MINIDB, VALUE_BYTES, Process, Server, cpu_of, encode, free_port,
-                     load, progress, redis)
+from servers import (KEYS, LOAD_CORE, MINIDB, VALUE_BYTES, Process, Server, cpu_of, encode, fill,
+                     free_port, load, progress, redis)
 
 NODES = 3
 CLIENTS = 50
@@ -32,12 +35,14 @@ def bench_cluster(table, options, directory):
     slices = 3 if options.quick else 9
     print("three nodes on core 0, load on core 1, the load to each node in turn")
     theirs = redis()
+    fill(theirs, KEYS)
     for sync, must in (("always", (("3.0", "1.8"), ("4.0", "2.2"))),
                        ("everysec", (("3.0", "1.8"), ("4.0", "2.2")))):
         nodes = minidb_cluster(os.path.join(directory, sync), "--appendfsync", sync)
         if sync == "always":
             bench_idle(table, nodes)
             bench_etcd(table, nodes, slices, directory)
+        fill(nodes[0], KEYS)
         bench_set(table, nodes, theirs, sync, must, slices)
         if sync == "always":
             bench_lease(table, nodes, theirs, slices)
