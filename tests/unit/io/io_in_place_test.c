@@ -1,4 +1,6 @@
-/* Whether the loop's thread may do a sync itself: quick, slow, moody and hanging disks. */
+/*
+ * io_in_place_test.c — may the loop's thread sync?  Quick, slow, moody and hanging disks.
+ */
 #include "io/io_in_place.h"
 
 #include "test.h"
