@@ -60,7 +60,10 @@ void pending_push(struct pending_queue *queue, const struct pending *pending)
     if (UNLIKELY(queue->tail - queue->head == queue->capacity)) {
         pending_grow(queue);
     }
-    if (queue->tail != queue->head) {
+    if (queue->tail == queue->head) {
+        queue->head = 0; /* the same few slots, still in the cache, again and again */
+        queue->tail = 0;
+    } else {
         const struct pending *last = pending_at(queue, queue->tail - 1);
         ASSERT(last->term < item.term || last->position <= item.position);
     }

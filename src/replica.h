@@ -57,9 +57,8 @@ struct replica {
     uint64_t queued_first; /* first index not yet given to raft; window_last + 1: none */
 
     uint64_t applied, applied_term;
-    struct raft_config applied_config; /* of the last CONFIG entry applied */
-    uint64_t hinted_commit;            /* the commit index last written to the AOF */
-    uint64_t last_time_ms;             /* of the newest entry seen: time never goes back */
+    uint64_t hinted_commit; /* the commit index last written to the AOF */
+    uint64_t last_time_ms;  /* of the newest entry seen: time never goes back */
 
     struct pending_queue pending; /* by index */
     uint64_t next_read_id, confirmed_read_id, read_index;
@@ -90,6 +89,7 @@ struct replica {
     bool is_vacated;            /* vacant, and suspect as the disk knows (replica_boot) */
     bool is_purging;            /* vacated: its files are still to be deleted (vacancy.h) */
     uint64_t transfer_until_ms; /* leadership is being handed over: do not ask again before */
+    struct raft_config applied_config; /* of the last CONFIG entry applied */
 };
 
 /* `entries`: the encoded entries behind boot->base, oldest first, as recovery read them (rewritten

@@ -34,7 +34,6 @@ struct raft_config_at {
 
 struct raft {
     struct raft_options options;
-    struct prng prng;
     uint64_t now_ms; /* the largest any input brought */
 
     enum raft_role role;
@@ -44,13 +43,7 @@ struct raft {
 
     struct raft_log log;
     uint64_t commit_index;
-    uint64_t boot_commit_index;    /* while the log is recovered: committed up to here */
-    struct raft_snapshot snapshot; /* what peers are offered */
-
-    /* The configuration in force, and the one to return to when its entry is truncated. */
-    struct raft_config_at config;
-    struct raft_config_at config_before;
-    struct raft_progress progress[RAFT_PEERS_MAX]; /* of config.members[i] */
+    uint64_t boot_commit_index; /* while the log is recovered: committed up to here */
 
     /* Durability.  Outputs that persist something are numbered. */
     uint64_t persist_id;          /* the last number given */
@@ -92,9 +85,16 @@ struct raft {
     bool is_lease_void;    /* a TIMEOUT_NOW left: others may elect at any time */
     bool has_more_to_send; /* the outbox filled up: step again soon */
 
-    struct raft_reads reads;
-
     struct raft_output *out; /* while a step runs */
+
+    /* What every step looks at stands together above; a node has hundreds of these, and they are
+     * not in the cache. */
+    struct raft_reads reads;
+    struct raft_config_at config;                  /* in force */
+    struct raft_progress progress[RAFT_PEERS_MAX]; /* of config.members[i] */
+    struct raft_config_at config_before; /* to return to when config's entry is truncated */
+    struct raft_snapshot snapshot;       /* what peers are offered */
+    struct prng prng;
 };
 
 /* raft.c */
