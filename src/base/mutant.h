@@ -4,7 +4,7 @@
  * MUTANT(MUT_X) is the constant false unless the compiler is given -DMUT_X; then it is true and
  * the code around it has the bug of that name.  tests/unit/cluster/mutants.sh builds the Raft core
  * with each of its bugs and demands that the random test catches it; tests/sim/mutants.sh does so
- * with whole nodes and the cluster simulator.  A normal build carries nothing of this.
+ * with whole nodes and the simulators.  A normal build carries nothing of this.
  */
 #pragma once
 

@@ -13,6 +13,8 @@
  *   atomic      a write over several keys and partitions is there as a whole or not at all
  *   definite    a write answered with an error never shows
  *   starts      every restart succeeds, with no damage reported
+ *   generations at the end a bit of one snapshot flips: the next start serves the same values, from
+ *               the generation before and the log behind it
  *
  * usage: crash_sim [first seed] [count]     prints one line to repeat a failure
  */
@@ -33,6 +35,7 @@ enum {
     OPS_MAX = 4096,  /* of each client between two crashes */
     WINDOW_MAX = 64, /* writes sent and not answered */
     CRASHES = 4,
+    SNAPSHOTS_MAX = 64, /* two generations of 16 partitions, and some */
     PORT = 7001,
 };
 
@@ -608,6 +611,45 @@ static void crash_once(struct run *run)
     node_drop(run);
 }
 
+/* A bit of one snapshot flips while the node is down. */
+static void snapshot_rots(struct run *run)
+{
+    struct buffer names = { 0 };
+    struct buffer file = { 0 };
+    const char *snapshots[SNAPSHOTS_MAX];
+    uint32_t count = 0;
+    (void)sim_disk_list(run->machine, "/data", SIM_DISK_CACHE, &names);
+    for (size_t at = 0; at < names.size; at += strlen(names.data + at) + 1) {
+        const char *name = names.data + at;
+        bool is_snapshot = strncmp(name, "snap-", 5) == 0 && strstr(name, ".mdb") != NULL;
+        if (is_snapshot && strstr(name, ".tmp") == NULL && count < SNAPSHOTS_MAX) {
+            snapshots[count++] = name;
+        }
+    }
+    if (count > 0) {
+        char path[512];
+        (void)snprintf(path, sizeof(path), "/data/%s", snapshots[prng_below(&run->prng, count)]);
+        bool is_read = sim_disk_read(run->machine, path, SIM_DISK_CACHE, &file);
+        ASSERT(is_read && file.size > 0);
+        (void)sim_disk_flip(run->machine, path, prng_below(&run->prng, file.size * 8));
+    }
+    buffer_free(&names);
+    buffer_free(&file);
+}
+
+/* The last start of a life: no write since the one before, and one snapshot is bad. */
+static void restart_with_rot(struct run *run)
+{
+    sim_node_crash(run->machine, /* power_loss= */ false);
+    node_drop(run);
+    snapshot_rots(run);
+    if (node_boot(run)) {
+        for (uint32_t i = 0; i < CLIENTS; i++) {
+            check_client(run, &run->clients[i]);
+        }
+    }
+}
+
 /* One seed; *out_hash is the fingerprint of everything that happened. */
 static bool run_seed(uint64_t seed, uint64_t *out_hash)
 {
@@ -632,6 +674,9 @@ static bool run_seed(uint64_t seed, uint64_t *out_hash)
         for (uint32_t k = 0; up && k < CLIENTS; k++) {
             check_client(run, &run->clients[k]);
         }
+    }
+    if (up && run->failure == NULL) {
+        restart_with_rot(run);
     }
     if (run->failure != NULL) {
         printf("FAIL seed %" PRIu64 " (appendfsync %d): %s: %s\n  repeat: crash_sim %" PRIu64
