@@ -13,6 +13,9 @@
  * the receiver refuses all behind it as well, until it sees one marked as renewed, order is kept
  * here, too.
  *
+ * A read is not sent again when a write that its connection sent after it may have been taken: it
+ * could find that write.  It fails.
+ *
  * A group that has something to send is in one list: of the route to its leader (our own node is a
  * route, too: there requests run through the pipeline), or of those that were refused and wait for
  * a moment.  So nothing here looks at groups that have nothing to do.
@@ -36,7 +39,8 @@
 #include <stdio.h>
 
 enum {
-    RETRY_MS = 20,              /* after a refusal, while we know of no other leader */
+    WRITERS_MAX = 64,           /* connections that are told apart; of more, all reads fail */
+    RETRY_MS = 5,               /* after a refusal, while we know of no other leader */
     SLOT_BITS = 20,             /* of an id; the rest counts sendings */
     SLOTS_MAX = 1 << SLOT_BITS, /* requests kept */
     SLOTS_FULL = SLOTS_MAX / 2, /* enough, whatever they weigh */
@@ -48,6 +52,7 @@ static void group_route(struct forward *forward, struct kept_group *group);
 static void group_place(struct forward *forward, struct kept_group *group);
 static bool answers_take(struct forward *forward, struct slice body);
 static void kept_expire_due(struct forward *forward);
+static void kept_fail(struct forward *forward, struct kept *kept, const char *message);
 static void kept_refused(struct forward *forward, uint64_t id);
 
 /* ── lists ───────────────────────────────────────────────────────────────────────────────────── */
@@ -222,6 +227,7 @@ void forward_send(struct forward *forward, const struct forward_request *request
     kept->writes_before = group->writes;
     group->writes += kept->is_write;
     group->anys += kept->is_any;
+    group->reads += !kept->is_write;
     list_push(&group->requests, &kept->in_group);
     list_push(&forward->ages, &kept->in_age);
     list_init(&kept->in_writes);
@@ -252,6 +258,7 @@ static void kept_settle(struct forward *forward, struct kept *kept)
         group->cursor = kept->in_group.next;
     }
     group->anys -= kept->is_any;
+    group->reads -= !kept->is_write;
     list_remove(&kept->in_group);
     list_remove(&kept->in_age);
     list_remove(&kept->in_writes);
@@ -335,9 +342,35 @@ static void group_place(struct forward *forward, struct kept_group *group)
     group->list = list;
 }
 
+/* Reads that may find what their connection wrote after them. */
+static void group_void_reads(struct kept_group *group)
+{
+    const struct conn *writers[WRITERS_MAX];
+    uint32_t count = 0;
+    for (struct list *at = group->requests.previous; group->reads > 0 && at != &group->requests;
+         at = at->previous) {
+        struct kept *kept = OWNER_OF(at, struct kept, in_group);
+        const struct conn *conn = asker_conn(&kept->asker);
+        uint32_t i = 0;
+        while (i < count && writers[i] != conn) {
+            i++;
+        }
+        bool is_known = i < count;
+        bool is_full = count == WRITERS_MAX;
+        if (!kept->is_write) {
+            kept->is_void = kept->is_void || is_known || is_full;
+        } else if (kept->follows_writes && kept->doubts > 0 && !is_known && !is_full) {
+            writers[count++] = conn;
+        }
+    }
+}
+
 /* All is to be sent again. */
 static void group_restart(struct forward *forward, struct kept_group *group)
 {
+    if (!MUTANT(MUT_READ_REPEATED)) {
+        group_void_reads(group);
+    }
     group->cursor = group->requests.next;
     group->is_refused = false;
     group->is_renewed = true;
@@ -386,7 +419,8 @@ bool forward_holds(const struct forward *forward, uint32_t group)
     }
     const struct replica *replica = consensus_replica(forward->consensus, group);
     bool have_all_run = asked->route == own_route(forward) && replica != NULL &&
-                        asked->term == replica->term && asked->cursor == &asked->requests;
+                        asked->term == replica->term && asked->cursor == &asked->requests &&
+                        asked->reads == 0;
     return !have_all_run;
 }
 
@@ -465,9 +499,15 @@ static struct kept *route_next(struct forward *forward, struct route *route)
     while (!list_is_empty(&route->ready)) {
         struct kept_group *group = OWNER_OF(route->ready.next, struct kept_group, in_list);
         group_route(forward, group);
-        if (group->list == &route->ready) {
-            return OWNER_OF(group->cursor, struct kept, in_group);
+        if (group->list != &route->ready) {
+            continue;
         }
+        struct kept *next = OWNER_OF(group->cursor, struct kept, in_group);
+        if (LIKELY(!next->is_void)) {
+            return next;
+        }
+        kept_fail(forward, next,
+                  "NOQUORUM the partition's leader changed before the read was done");
     }
     return NULL;
 }
@@ -764,6 +804,14 @@ void forward_on_frame(struct forward *forward, struct pipeline *pipeline,
     }
 }
 
+static void kept_fail(struct forward *forward, struct kept *kept, const char *message)
+{
+    struct asker asker = kept->asker;
+    const struct command *command = kept->command;
+    kept_settle(forward, kept);
+    answer_error(forward->answers, &asker, command, message);
+}
+
 /* ── deadlines ───────────────────────────────────────────────────────────────────────────────── */
 
 static void kept_expire(struct forward *forward, struct kept *kept)
@@ -784,11 +832,8 @@ static void kept_expire(struct forward *forward, struct kept *kept)
                        "carried out",
                        where);
     }
-    struct asker asker = kept->asker;
-    const struct command *command = kept->command;
-    kept_settle(forward, kept);
     forward->stats.expired++;
-    answer_error(forward->answers, &asker, command, message);
+    kept_fail(forward, kept, message);
 }
 
 /* All have the same time: the oldest are due first. */

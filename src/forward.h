@@ -46,7 +46,8 @@ struct forward_request {
     uint32_t argc;
     const struct slice *argv; /* copied */
     bool is_write;
-    bool follows_writes;          /* its connection has writes under way: a read must see them */
+    bool follows_writes;          /* its connection has requests under way: a read must see their
+                                     writes, a write must not be seen by their reads */
     bool is_any;                  /* a read at level ANY of what is not held here (any_gate) */
     struct request_origin origin; /* node 0: forward numbers it (writes), or none is needed */
     struct asker asker;

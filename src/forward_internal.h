@@ -33,6 +33,7 @@ struct kept {
     uint32_t slot;
     uint32_t doubts; /* sendings that were not refused */
     bool is_write, follows_writes, is_numbered, is_any;
+    bool is_void; /* a read that can no longer be answered as if it came before a later write */
     struct request_origin origin;
     struct asker asker;
     const struct command *command;
@@ -51,6 +52,7 @@ struct kept_group {
     uint64_t term;
     uint64_t writes; /* kept so far */
     uint32_t anys;   /* is_any */
+    uint32_t reads;  /* among the requests */
     uint64_t retry_ms;
     struct list in_list;
     struct list *list; /* where it is; NULL: nowhere */

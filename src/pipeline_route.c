@@ -13,7 +13,7 @@
  * (consensus_read).  It also waits for the writes its connection sent before it.
  *
  * Requests of one connection keep their order within a group: while earlier ones are with
- * forward.c, later ones follow them there.
+ * forward.c, later ones follow them there.  So do reads that wait for a confirmed read point.
  */
 #include "pipeline_internal.h"
 
@@ -54,8 +54,8 @@ static void send_on(struct pipeline *pipeline, const struct routed *routed)
     forward_send(pipeline->node->forward, &request, pipeline->shard->consensus->now_ms);
 }
 
-/* Another leader was elected since the caller looked: nothing was done. */
-static void not_leader(struct pipeline *pipeline, const struct routed *routed)
+/* Another leader was elected since the caller looked, or it is too early: nothing was done. */
+static void not_now(struct pipeline *pipeline, const struct routed *routed)
 {
     const struct asker *asker = &routed->staged.asker;
     if (asker->kind == ASKER_REMOTE) {
@@ -70,7 +70,8 @@ static void read_here(struct pipeline *pipeline, struct replica *replica, struct
     struct shard *shard = pipeline->shard;
     struct staged *staged = &routed->staged;
     uint64_t now_ms = shard->consensus->now_ms;
-    if (now_ms >= replica_lease_until_ms(replica)) {
+    bool has_lease = now_ms < replica_lease_until_ms(replica);
+    if (!has_lease || (routed->follows_writes && replica_has_waiting_reads(replica))) {
         uint64_t behind = routed->follows_writes ? replica->window_last : 0;
         consensus_read(shard->consensus, replica, pipeline_late(staged), behind);
     } else if ((routed->follows_writes && replica->window_last > replica->applied) ||
@@ -108,14 +109,37 @@ static void propose_here(struct pipeline *pipeline, struct routed *routed,
                               "BUSY too many writes of this partition are under way; nothing was "
                               "written");
     } else {
-        not_leader(pipeline, routed);
+        not_now(pipeline, routed);
     }
 }
 
-static void write_here(struct pipeline *pipeline, struct routed *routed)
+/* Reads that came over the same way are not confirmed yet: they must not find this write. */
+static bool overtakes_reads(const struct replica *replica, const struct routed *routed)
+{
+    const struct asker *asker = &routed->staged.asker;
+    const struct pending_queue *reads = &replica->reads;
+    /* Those of our own clients' connections are with forward.c, and so is what follows them. */
+    if (LIKELY(reads->head == reads->tail) || !routed->follows_writes ||
+        asker->kind != ASKER_REMOTE || MUTANT(MUT_WRITE_BEFORE_READ)) {
+        return false;
+    }
+    for (uint64_t at = reads->head; at != reads->tail; at++) {
+        const struct asker *before = &pending_at(reads, at)->asker;
+        if (before->kind == ASKER_REMOTE && before->remote.link == asker->remote.link) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void write_here(struct pipeline *pipeline, struct replica *replica, struct routed *routed)
 {
     struct staged *staged = &routed->staged;
     const struct command *command = staged->command;
+    if (UNLIKELY(overtakes_reads(replica, routed))) {
+        not_now(pipeline, routed); /* the asker tries again in a moment, in order */
+        return;
+    }
     const char *refused = pipeline_refusal(pipeline, command);
     if (refused != NULL) {
         pipeline->writes_refused++;
@@ -139,7 +163,7 @@ static void write_here(struct pipeline *pipeline, struct routed *routed)
 static void run_here(struct pipeline *pipeline, struct replica *replica, struct routed *routed)
 {
     if (routed->is_write) {
-        write_here(pipeline, routed);
+        write_here(pipeline, replica, routed);
     } else {
         read_here(pipeline, replica, routed);
     }
@@ -154,6 +178,14 @@ static bool leads(const struct pipeline *pipeline, const struct replica *replica
            !(follows_others && forward_holds(pipeline->node->forward, replica->group));
 }
 
+/* It will wait for its confirmation: forward.c keeps what its connection sends next behind it. */
+static bool waits_for_lease(const struct pipeline *pipeline, struct replica *replica,
+                            const struct routed *routed)
+{
+    return !routed->is_write &&
+           pipeline->shard->consensus->now_ms >= replica_lease_until_ms(replica);
+}
+
 void route_one(struct pipeline *pipeline, struct routed *routed)
 {
     struct replica *replica = consensus_replica(pipeline->shard->consensus, routed->partition);
@@ -162,7 +194,8 @@ void route_one(struct pipeline *pipeline, struct routed *routed)
         routed->is_any && (replica->any_gate == ANY_BRIDGE || replica_has_waiting_reads(replica));
     if (is_bridge) {
         consensus_read(pipeline->shard->consensus, replica, pipeline_late(&routed->staged), 0);
-    } else if (leads(pipeline, replica, routed->follows_writes)) {
+    } else if (leads(pipeline, replica, routed->follows_writes) &&
+               !waits_for_lease(pipeline, replica, routed)) {
         run_here(pipeline, replica, routed);
     } else {
         send_on(pipeline, routed);

@@ -123,12 +123,15 @@ sim: $(SIMS)                       ## simulate crashes and clusters (SEED=first 
 
 # ── chaos ───────────────────────────────────────────────────────────────────────────────────────
 KILLS ?= 3
-.PHONY: chaos chaos-hosts
+MINUTES ?= 1
+.PHONY: chaos chaos-hosts chaos-overload
 chaos: all                         ## kill and stop nodes of real clusters under load (KILLS=n ARGS="--only leader")
 	@tools/deps.sh test
 	@$(PYTHON) tests/chaos/chaos.py --kills $(KILLS) $(ARGS)
 chaos-hosts: all                   ## cut the network between three hosts (namespaces; root), each way KILLS times
 	@ROUNDS=$(KILLS) $(PYTHON) tests/e2e/test_hosts.py
+chaos-overload: all                ## more load than the machine can take: nobody may be taken for dead (MINUTES=n)
+	@$(PYTHON) tests/chaos/overload.py --minutes $(MINUTES)
 
 # ── speed ───────────────────────────────────────────────────────────────────────────────────────
 bench: all                         ## minidb beside redis-server and etcd: CPU, memory, start, latency, three nodes (ARGS=--quick)

@@ -196,6 +196,32 @@ class OneDatabase(harness.TestCase):
             self.assertEqual(node.command("GET", "gone"), None)
 
 
+class Readindex(harness.TestCase):
+    def test_a_read_does_not_find_what_its_connection_writes_after_it(self):
+        """Every read waits for a round trip, and a write of the same pipeline stands behind it."""
+        with cluster.Cluster(3, "--strong-reads", "readindex") as nodes:
+            failed = 0
+            for node in nodes.nodes:
+                with cluster.Connection(node, timeout_s=30) as connection:
+                    for i in range(100):
+                        for word in "behind:0", f"behind:{i % 9 + 1}", "{other}" + str(i % 4):
+                            connection.send("GET", word)
+                            connection.send("SET", word, i)
+                            connection.send("GET", word)
+                    last = {}
+                    for i in range(100):
+                        for word in "behind:0", f"behind:{i % 9 + 1}", "{other}" + str(i % 4):
+                            was, wrote, now = (connection.reply() for _ in range(3))
+                            self.assertEqual(wrote, "OK")
+                            failed += sum(isinstance(reply, cluster.Error) for reply in (was, now))
+                            if word in last and not isinstance(was, cluster.Error):
+                                self.assertEqual(was, str(last[word]), word)
+                            if not isinstance(now, cluster.Error):
+                                self.assertEqual(now, str(i), word)
+                            last[word] = i
+            self.assertLess(failed, 600)    # of 1800; none but when a partition's leader changes
+
+
 class Faults(harness.TestCase):
     def run_load(self, nodes, seconds, faults, **options):
         load = cluster.Load(nodes, seconds=seconds, **options)
