@@ -28,8 +28,9 @@ struct told {
     uint64_t bytes_left;
 };
 
-/* What is to be told beside what consensus knows. */
+/* What is to be told beside what consensus knows; of the term in which we lead. */
 struct moving {
+    uint64_t term;
     uint8_t flags;
     uint64_t bytes_left;
 };
@@ -108,10 +109,11 @@ const struct hint *hints_next_led(const struct hints *hints, uint64_t node, uint
     return NULL;
 }
 
-void hints_set_moving(struct hints *hints, uint32_t partition, uint8_t flags, uint64_t bytes_left)
+void hints_set_moving(struct hints *hints, const struct replica *replica, uint8_t flags,
+                      uint64_t bytes_left)
 {
-    ASSERT(partition < hints->partitions);
-    hints->moving[partition] = (struct moving){ flags, bytes_left };
+    ASSERT(replica->slot < hints->partitions);
+    hints->moving[replica->slot] = (struct moving){ replica->term, flags, bytes_left };
 }
 
 /* ── what we tell ────────────────────────────────────────────────────────────────────────────── */
@@ -130,9 +132,10 @@ static struct told told_now(const struct hints *hints, const struct replica *rep
     struct told now = { .term = 0 };
     if (replica_is_leader(replica)) {
         const struct moving *moving = &hints->moving[replica->slot];
+        bool is_current = moving->term == replica->term;
         now = (struct told){ .term = replica->term,
-                             .flags = moving->flags,
-                             .bytes_left = moving->bytes_left };
+                             .flags = is_current ? moving->flags : 0,
+                             .bytes_left = is_current ? moving->bytes_left : 0 };
         (void)raft_config(replica->raft, &now.config_index);
     }
     return now;

@@ -21,6 +21,7 @@
 struct hints;
 struct node;
 struct peer_event;
+struct replica;
 
 enum { PEER_FRAME_HINTS = 7 }; /* RAFT channel */
 
@@ -47,5 +48,7 @@ uint32_t hints_held(const struct hints *hints, uint64_t node, bool *out_is_known
 /* The partitions the node says it leads, one after the other: *at is 0 to begin.  NULL: no more. */
 const struct hint *hints_next_led(const struct hints *hints, uint64_t node, uint32_t *at,
                                   uint32_t *out_partition);
-/* What is to be told of a partition that this node leads, beside what consensus knows. */
-void hints_set_moving(struct hints *hints, uint32_t partition, uint8_t flags, uint64_t bytes_left);
+/* What is to be told of a partition that this node leads, beside what consensus knows.  It is of
+ * the replica's term: who leads again, later, begins anew. */
+void hints_set_moving(struct hints *hints, const struct replica *replica, uint8_t flags,
+                      uint64_t bytes_left);

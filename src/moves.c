@@ -22,7 +22,16 @@ enum {
 
 _Static_assert(MIGRATION_PHASES << PHASE_SHIFT <= UINT8_MAX, "a phase fits into a hint");
 
+/* The target was the configuration itself when it was computed from these.  A leader's log is not
+ * cut back, so within its term an index names one configuration. */
+struct settled {
+    uint64_t term, config_index;
+    uint64_t epoch; /* of the list of members; 0: not known */
+    uint32_t replication_factor;
+};
+
 struct moves {
+    struct settled *settled; /* owned: of each group */
     uint8_t *phases; /* owned: enum migration_phase, of each group that this node leads */
     uint64_t sampled_ms;
     uint64_t left[SAMPLES]; /* bytes, a second after the other; the latest first */
@@ -35,6 +44,7 @@ struct moves *moves_new(uint32_t groups)
 {
     struct moves *moves = mem_zalloc(sizeof(*moves));
     moves->phases = mem_zalloc(groups);
+    moves->settled = mem_zalloc(groups * sizeof(*moves->settled));
     return moves;
 }
 
@@ -42,6 +52,7 @@ void moves_free(struct moves *moves)
 {
     if (moves != NULL) {
         mem_free(moves->phases);
+        mem_free(moves->settled);
         mem_free(moves);
     }
 }
@@ -90,18 +101,52 @@ const struct raft_config *moves_config(const struct node *node, const struct rep
     return hint != NULL ? &hint->members : NULL;
 }
 
+static struct settled settled_now(struct node *node, const struct replica *replica)
+{
+    const struct targets *targets = node_targets(node);
+    struct settled now = { .term = replica->term,
+                           .epoch = targets->epoch,
+                           .replication_factor = targets->replication_factor };
+    (void)raft_config(replica->raft, &now.config_index);
+    return now;
+}
+
+static bool settled_equal(const struct settled *a, const struct settled *b)
+{
+    return a->term == b->term && a->config_index == b->config_index && a->epoch == b->epoch &&
+           a->replication_factor == b->replication_factor;
+}
+
+/* The group is where it should be.  Of a group that this node leads the target is computed only
+ * when something has changed since. */
+static bool is_settled(struct node *node, const struct replica *replica,
+                       const struct raft_config *current, struct raft_config *out_target)
+{
+    bool leads = replica_is_leader(replica) && node->moves != NULL;
+    struct settled now = { .epoch = 0 };
+    if (leads) {
+        now = settled_now(node, replica);
+        if (LIKELY(settled_equal(&node->moves->settled[replica->slot], &now))) {
+            return true;
+        }
+    }
+    members_target(&node->members, &node_targets(node)->placement, replica->group, current,
+                   out_target);
+    bool is_there = raft_config_equal(current, out_target);
+    if (leads && is_there) {
+        node->moves->settled[replica->slot] = now;
+    }
+    return is_there;
+}
+
 /* False: the group is where it should be, or nothing is known of it. */
 static bool migration_make(struct node *node, const struct replica *replica, struct migration *out)
 {
     uint64_t at = 0;
     const struct raft_config *current = moves_config(node, replica);
     struct raft_config target;
-    if (current == NULL || current->members_count == 0) {
-        return false;
-    }
-    members_target(&node->members, &node_targets(node)->placement, replica->group, current,
-                   &target);
-    if (LIKELY(raft_config_equal(current, &target))) {
+    if (current == NULL || current->members_count == 0 ||
+        is_settled(node, replica, current, &target)) {
         return false;
     }
     (void)raft_config(replica->raft, &at);
@@ -179,7 +224,7 @@ static void tell(struct node *node)
             move.phase = MIGRATION_SETTLED;
             move.bytes_left = 0;
         }
-        hints_set_moving(node->hints, replica->group, (uint8_t)(move.phase << PHASE_SHIFT),
+        hints_set_moving(node->hints, replica, (uint8_t)(move.phase << PHASE_SHIFT),
                          move.bytes_left);
     }
 }

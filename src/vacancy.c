@@ -33,6 +33,7 @@ enum purge_state { PURGE_IDLE, PURGE_LIST, PURGE_UNLINK, PURGE_SYNC_DIR };
 struct vacancy {
     const char *dir;         /* borrowed */
     uint64_t *asked_ms;      /* owned, by slot: when the leader was asked last */
+    uint32_t *asking;        /* owned, scratch: slots to be asked for now */
     uint32_t purging;        /* replicas with is_purging, as counted last */
     uint64_t reset_sequence; /* the newest reset: must be synced before files go */
     uint64_t retry_ms;
@@ -56,6 +57,7 @@ struct vacancy *vacancy_new(const char *dir, uint32_t replicas)
     vacancy->dir = dir;
     vacancy->purging = dir != NULL; /* to be counted: the last process may have left files */
     vacancy->asked_ms = mem_zalloc(replicas * sizeof(*vacancy->asked_ms));
+    vacancy->asking = mem_zalloc(replicas * sizeof(*vacancy->asking));
     vacancy->in_round = mem_zalloc(replicas * sizeof(*vacancy->in_round));
     return vacancy;
 }
@@ -83,6 +85,7 @@ void vacancy_free(struct node *node)
     }
     buffer_free(&vacancy->names);
     mem_free(vacancy->asked_ms);
+    mem_free(vacancy->asking);
     mem_free(vacancy->in_round);
     mem_free(vacancy);
     node->vacancy = NULL;
@@ -118,25 +121,39 @@ static uint64_t leader_of(const struct replica *replica)
     return replica->leader != 0 ? replica->leader : replica->hint_leader;
 }
 
-static void ask_one(struct node *node, uint64_t leader)
+/* The slots to be asked for now; how many. */
+static uint32_t asking_collect(const struct node *node)
+{
+    const struct consensus *consensus = node->consensus;
+    struct vacancy *vacancy = node->vacancy;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < consensus->count; i++) {
+        if (consensus->now_ms >= vacancy->asked_ms[i] + ASK_AGAIN_MS &&
+            may_be_gone(consensus, consensus->replicas[i])) {
+            vacancy->asking[count++] = i;
+        }
+    }
+    return count;
+}
+
+static void ask_one(struct node *node, uint64_t leader, uint32_t count)
 {
     struct consensus *consensus = node->consensus;
     struct vacancy *vacancy = node->vacancy;
-    uint64_t now_ms = consensus->now_ms;
     uint64_t link = peers_link(node->peers, leader, PEER_RAFT);
     char *to = link != 0 ? peers_frame_begin(node->peers, link, PEER_FRAME_GONE_ASK,
-                                             (size_t)consensus->count * VACANCY_ASK_BYTES)
+                                             (size_t)count * VACANCY_ASK_BYTES)
                          : NULL;
     if (to == NULL) {
         return;
     }
     char *at = to;
-    for (uint32_t i = 0; i < consensus->count; i++) {
-        const struct replica *replica = consensus->replicas[i];
-        if (leader_of(replica) == leader && now_ms >= vacancy->asked_ms[i] + ASK_AGAIN_MS &&
-            may_be_gone(consensus, replica)) {
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = vacancy->asking[i];
+        const struct replica *replica = consensus->replicas[slot];
+        if (leader_of(replica) == leader) {
             at = vacancy_ask_write(at, replica->group);
-            vacancy->asked_ms[i] = now_ms;
+            vacancy->asked_ms[slot] = consensus->now_ms;
         }
     }
     if (at > to) { /* else the frame is not sent */
@@ -172,9 +189,10 @@ void vacancy_ask(struct node *node)
     if (MUTANT(MUT_VACATE_UNASKED)) {
         vacate_unasked(node);
     }
-    for (uint32_t i = 0; i < node->members.count; i++) {
+    uint32_t count = asking_collect(node);
+    for (uint32_t i = 0; i < node->members.count && count > 0; i++) {
         if (node->members.items[i].number != node->consensus->options.node) {
-            ask_one(node, node->members.items[i].number);
+            ask_one(node, node->members.items[i].number, count);
         }
     }
 }
@@ -232,6 +250,7 @@ static void forget(struct node *node, struct replica *replica, const struct memb
     replica->is_vacated = true;
     replica->is_purging = node->vacancy->dir != NULL;
     shard_vacate(&node->shard, replica->group);
+    node->vacancy->in_round[replica->slot] = false; /* this reset is not synced yet: the next one */
     node->vacancy->reset_sequence = node->shard.proposed_sequence;
     node->vacancy->purging++;
     log_event(node->log, LOG_DEBUG, "replica_vacated", LOG_U64("group", replica->group),

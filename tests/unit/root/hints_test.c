@@ -332,7 +332,7 @@ TEST(what_is_left_to_move_is_told)
     struct world *world = telling_world_new(6);
     world_run(world, 2000);
     make_leader(world, 4, 0);
-    hints_set_moving(world->hosts[0].node.hints, 4, 6, 12345);
+    hints_set_moving(world->hosts[0].node.hints, replica_at(&world->hosts[0], 4), 6, 12345);
     world_run(world, 400);
     for (uint32_t i = 1; i < world->count; i++) {
         const struct hint *hint = hints_of(world->hosts[i].node.hints, 4);
@@ -343,6 +343,11 @@ TEST(what_is_left_to_move_is_told)
     const struct hint *hint = hints_of(world->hosts[2].node.hints, 4);
     CHECK(hint != NULL && hint->flags == 0 && hint->bytes_left == 0);
     CHECK(hint != NULL && hint->leader == number_of(1));
+    make_leader(world, 4, 0); /* once more: what was left then says nothing of now */
+    world_run(world, 400);
+    hint = hints_of(world->hosts[2].node.hints, 4);
+    CHECK(hint != NULL && hint->leader == number_of(0));
+    CHECK(hint != NULL && hint->flags == 0 && hint->bytes_left == 0);
     telling_world_free(world);
 }
 
