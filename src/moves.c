@@ -32,7 +32,7 @@ struct settled {
 
 struct moves {
     struct settled *settled; /* owned: of each group */
-    uint8_t *phases; /* owned: enum migration_phase, of each group that this node leads */
+    uint8_t *phases;         /* owned: enum migration_phase, of each group that this node leads */
     uint64_t sampled_ms;
     uint64_t left[SAMPLES]; /* bytes, a second after the other; the latest first */
     uint32_t samples;

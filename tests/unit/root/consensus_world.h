@@ -29,6 +29,7 @@
 #include "storage/hard_state.h"
 #include "test.h"
 #include "transfer.h"
+#include "vacancy.h"
 
 enum {
     HOSTS_MAX = 5,
@@ -300,6 +301,8 @@ static void host_events(struct machine *host)
             host_drain(host);
         } else if (event.kind == IO_EVENT_FILE && transfers_owns(node->transfers, &event)) {
             transfers_on_event(node->transfers, &event);
+        } else if (vacancy_owns(node->vacancy, &event)) {
+            vacancy_on_event(node, &event);
         }
     }
 }
