@@ -27,14 +27,18 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 MINIDB = os.path.join(ROOT, os.environ.get("MINIDB", "build/minidb"))
 MINIDB_CLI = os.path.join(ROOT, os.environ.get("MINIDB_CLI", "build/minidb-cli"))
 START_S = 30
+# Below the ports that the kernel gives to outgoing connections, which could take one meanwhile.
+# Suites that run side by side, each in a lane (run.py), find theirs in different quarters: a port
+# that was free when a suite asked may stay unused until its node starts, or starts again.
+LANE_PORTS = 5000
+FIRST_PORT = 12000 + LANE_PORTS * int(os.environ.get("TEST_LANE", "0"))
 
 
 def free_port():
-    """Below those that the kernel gives to outgoing connections, which could take it meanwhile."""
     while True:
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", random.randrange(12000, 32000)))
+                probe.bind(("127.0.0.1", random.randrange(FIRST_PORT, FIRST_PORT + LANE_PORTS)))
                 return probe.getsockname()[1]
             except OSError:
                 pass
