@@ -7,20 +7,8 @@
 """
 
 import json
-import time
 
 import wire
-
-WAIT_S = 60
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"never happened: {what}")
-        time.sleep(0.01)
-
 
 def info(client, *sections):
     """INFO as tools read it: every line is a heading, empty, or name:value."""

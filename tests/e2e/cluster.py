@@ -28,7 +28,14 @@ import harness
 from history import INFINITY, Operation, judge
 
 START_S = 60
+# How an answer of a node that starts or dies may fail.
+FAILURES = (OSError, EOFError, ValueError, KeyError, TypeError)
 LOST = "UNKNOWN connection lost"     # instead of a reply
+
+
+def await_true(what, condition, within_s=harness.WAIT_S):
+    """harness.await_true, of nodes that start and die meanwhile; what all say of all is long."""
+    harness.await_true(what, condition, within_s, despite=FAILURES, pause_s=0.1)
 
 
 class Node:

@@ -27,6 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 MINIDB = os.path.join(ROOT, os.environ.get("MINIDB", "build/minidb"))
 MINIDB_CLI = os.path.join(ROOT, os.environ.get("MINIDB_CLI", "build/minidb-cli"))
 START_S = 30
+WAIT_S = 60
 # Below the ports that the kernel gives to outgoing connections, which could take one meanwhile.
 # Suites that run side by side, each in a lane (run.py), find theirs in different quarters: a port
 # that was free when a suite asked may stay unused until its node starts, or starts again.
@@ -42,6 +43,22 @@ def free_port():
                 return probe.getsockname()[1]
             except OSError:
                 pass
+
+
+def await_true(what, condition, within_s=WAIT_S, despite=(), pause_s=0.01):
+    """condition: True, or what is still missing.  Raising one of `despite` counts as not yet; all
+    else that it raises is trouble."""
+    deadline = time.monotonic() + within_s
+    seen = None
+    while time.monotonic() < deadline:
+        try:
+            seen = condition()
+            if seen is True:
+                return
+        except despite as failure:
+            seen = repr(failure)
+        time.sleep(pause_s)
+    raise RuntimeError(f"not within {within_s} s: {what}: {seen}")
 
 
 class Server:

@@ -16,22 +16,6 @@ REPLICAS = 3
 OVER = 1.10                 # a share may be so much above the mean
 LEADERS_OVER = 1.15
 BATCH = 500
-FAILURES = (OSError, EOFError, ValueError, KeyError, TypeError)
-
-
-def await_true(what, condition, within_s):
-    """condition: True, or what is still missing.  Whatever it raises counts as not yet."""
-    deadline = time.monotonic() + within_s
-    seen = None
-    while time.monotonic() < deadline:
-        try:
-            seen = condition()
-            if seen is True:
-                return
-        except FAILURES as failure:
-            seen = repr(failure)
-        time.sleep(0.1)
-    raise RuntimeError(f"not within {within_s} s: {what}: {seen}")
 
 
 def asked(node, command):
@@ -108,8 +92,8 @@ def is_shared(nodes):
 
 
 def await_shared(nodes, within_s=90):
-    await_true(f"{len(nodes.running())} nodes hold their shares", lambda: is_shared(nodes),
-               within_s)
+    cluster.await_true(f"{len(nodes.running())} nodes hold their shares",
+                       lambda: is_shared(nodes), within_s)
 
 
 def at_leader(nodes, *arguments, timeout_s=30):
@@ -135,7 +119,7 @@ def is_moving(nodes):
         try:
             if asked(node, "MIGRATE STATUS")["running"] > 0:
                 return True
-        except FAILURES:
+        except cluster.FAILURES:
             pass
     return False
 
@@ -158,7 +142,7 @@ def left(node):
 
 
 def await_left(node, within_s=90):
-    await_true(f"n{node.number} has left", lambda: left(node), within_s)
+    cluster.await_true(f"n{node.number} has left", lambda: left(node), within_s)
 
 
 def drain(nodes, node, within_s=90):

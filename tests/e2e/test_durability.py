@@ -24,14 +24,6 @@ LOG_START = 8192                # records begin behind a segment's two headers
 WAIT_S = 30
 
 
-def wait_until(condition, what):
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"never happened: {what}")
-        time.sleep(0.01)
-
-
 def last_line(server, event):
     lines = [line for line in server.log().splitlines() if f"event={event} " in line + " "]
     return lines[-1] if lines else ""
@@ -73,7 +65,7 @@ class Crashes(DurabilityCase):
             load.check(server.port)
             load.start(server.port)
             seen = load.acknowledged()
-            wait_until(lambda: load.acknowledged() >= max(seen, 1), "an acknowledged write")
+            harness.await_true("an acknowledged write", lambda: load.acknowledged() >= max(seen, 1))
             if meanwhile:
                 meanwhile(server)
             time.sleep(chance.uniform(0.01, 0.2))
@@ -493,8 +485,8 @@ class FullDisk(DurabilityCase):
             self.assertRegex(str(client.call("DEL", "key:0")), "^-MISCONF")
             self.assertEqual(client.call("PING"), b"PONG")
             os.unlink(self.ballast)
-            wait_until(lambda: client.call("SET", f"key:{count}", f"{count}:{self.value}") == b"OK",
-                       "a write after the disk has room again")
+            harness.await_true("a write after the disk has room again", lambda: client.call(
+                "SET", f"key:{count}", f"{count}:{self.value}") == b"OK")
             count = self.write_until_refused(client, count + 1)
             self.check(client, count)
         server.kill()

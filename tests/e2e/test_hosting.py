@@ -6,7 +6,6 @@ nothing left of them, neither in memory nor on disk.  Every history is judged.
 """
 import os
 import re
-import time
 import unittest
 
 import cluster
@@ -24,20 +23,6 @@ def members(node):
 
 def shards(node):
     return node.json({"type": "CLUSTER", "command": "SHARDS"})["data"]
-
-
-def wait_until(what, condition, within_s=WITHIN_S):
-    deadline = time.monotonic() + within_s
-    seen = None
-    while time.monotonic() < deadline:
-        try:
-            seen = condition()
-            if seen is True:
-                return
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            seen = repr(error)
-        time.sleep(0.1)
-    raise AssertionError(f"not within {within_s} s: {what}: {seen}")
 
 
 def groups_with_files(node):
@@ -88,7 +73,7 @@ class Shares(unittest.TestCase):
                 if max(held.values()) > 256 * 3 / 4 * 1.06 or max(led.values()) > 66:
                     return f"{node.number}: {held} {led}"
             return True
-        wait_until("four nodes hold three quarters each", is_shared)
+        cluster.await_true("four nodes hold three quarters each", is_shared, WITHIN_S)
 
     def test_1_load_while_a_node_joined(self):
         self.load.check(self)
@@ -114,7 +99,7 @@ class Shares(unittest.TestCase):
                               for one in shards(node)])
             different = [view for view in views if view != views[0]]
             return not different or f"{views[0][:3]} {different[0][:3]}"
-        wait_until("SHARDS is the same on all nodes", agree)
+        cluster.await_true("SHARDS is the same on all nodes", agree)
         for _, leader, replicas in [(one["partition"], one["leader"], one["replicas"])
                                     for one in shards(self.nodes[3])]:
             self.assertEqual(len(replicas), 3)
@@ -126,9 +111,9 @@ class Shares(unittest.TestCase):
             for replica in one["replicas"]:
                 held[int(replica["id"][1:])].add(one["partition"])
         for node in self.nodes:
-            wait_until(f"n{node.number} has no file of what it gave up",
-                       lambda node=node: not groups_with_files(node) - held[node.number]
-                       or groups_with_files(node) - held[node.number])
+            cluster.await_true(f"n{node.number} has no file of what it gave up",
+                               lambda node=node: not groups_with_files(node) - held[node.number]
+                               or groups_with_files(node) - held[node.number])
             self.assertLess(node.command("DBSIZE"), KEYS + 100)
 
     def test_5_restarts(self):
@@ -146,14 +131,14 @@ class Shares(unittest.TestCase):
     def test_6_the_fourth_goes_again(self):
         """Its share goes back to those who had dropped it."""
         position_gone = self.nodes[3]
-        wait_until("the meta group's leader lets n4 go", lambda: any(
+        cluster.await_true("the meta group's leader lets n4 go", lambda: any(
             node.command("CLUSTER", "DRAIN", "n4") == "OK" for node in self.nodes.nodes[:3]))
         time_is_up = lambda: all(
             {name: one["partitions_held"] for name, one in members(node).items()}
             == {"n1": 256, "n2": 256, "n3": 256} for node in self.nodes.nodes[:3]) or \
             [{name: one["partitions_held"] for name, one in members(node).items()}
              for node in self.nodes.nodes[:3]]
-        wait_until("three nodes hold everything again", time_is_up)
+        cluster.await_true("three nodes hold everything again", time_is_up, WITHIN_S)
         position_gone.kill()
         for node in self.nodes.nodes[:3]:
             with cluster.Connection(node) as connection:

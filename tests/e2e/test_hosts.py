@@ -25,20 +25,6 @@ CUT_S = 3.0           # longer than it takes to call somebody dead
 KEY = "asked"
 
 
-def wait_until(what, is_true, timeout_s=WITHIN_S):
-    deadline = time.monotonic() + timeout_s
-    seen = None
-    while time.monotonic() < deadline:
-        try:
-            seen = is_true()
-            if seen is True:
-                return
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as failure:
-            seen = repr(failure)
-        time.sleep(0.05)
-    raise AssertionError(f"not within {timeout_s} s: {what}: {seen}")
-
-
 def states(node):
     members = node.json({"type": "CLUSTER", "command": "NODES"})["data"]
     return {one["id"]: one["state"] for one in members}
@@ -72,7 +58,7 @@ class Hosts(harness.TestCase):
         self.nodes.heal()
 
     def settle(self):
-        wait_until("all are alive", lambda: all_alive(self.nodes.nodes))
+        cluster.await_true("all are alive", lambda: all_alive(self.nodes.nodes))
         self.nodes.wait_settled()
 
     def write(self, node):
@@ -111,12 +97,12 @@ class Hosts(harness.TestCase):
         self.nodes.heal()
         self.settle()
         for node in self.nodes.nodes:
-            wait_until("a node serves", lambda n=node: self.write(n) == "OK")
+            cluster.await_true("a node serves", lambda n=node: self.write(n) == "OK")
         expected = str(self.acknowledged)
         for node in self.nodes.nodes:
             self.assertEqual(node.command("GET", KEY), expected)
             ask = {"type": "CLIENT", "command": f"GET {KEY}", "consistency": "ANY"}
-            wait_until("replicas converge", lambda n=node: n.json(ask)["data"] == expected)
+            cluster.await_true("replicas converge", lambda n=node: n.json(ask)["data"] == expected)
 
     def under_load(self, story):
         """Tells the story once or ROUNDS times; what the clients saw must be linearizable."""

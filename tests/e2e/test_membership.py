@@ -8,23 +8,12 @@ import time
 
 import cluster
 import harness
+from cluster import await_true
 
 
 def members(node):
     """NODES as this node sees it, by id."""
     return {m["id"]: m for m in node.json({"type": "CLUSTER", "command": "NODES"})["data"]}
-
-
-def wait_until(what, is_true, timeout_s=60):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if is_true():
-                return
-        except (OSError, ValueError, KeyError, TypeError, EOFError):
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"not in {timeout_s} s: {what}")
 
 
 def at_leader(nodes, *arguments, timeout_s=30):
@@ -83,7 +72,7 @@ class Membership(harness.TestCase):
             self.assertIn("event=left", leaving.log())
             others = [nodes[i] for i in range(3)]
             for node in others:
-                wait_until("n4 has left", lambda n=node: members(n)["n4"]["state"] == "LEFT")
+                await_true("n4 has left", lambda n=node: members(n)["n4"]["state"] == "LEFT")
                 self.assertEqual(members(node)["n4"]["partitions_led"], 0)
                 self.assertTrue(all("n4" not in held for held in replicas(node)))
             load.join()
@@ -104,52 +93,52 @@ class Membership(harness.TestCase):
             self.assertIn("n2 is alive", answer)
             nodes.nodes.append(cluster.Node(nodes, 4))
             nodes[3].start()
-            wait_until("n4 leads", lambda: leads(nodes[0], "n4") > 0)
+            await_true("n4 leads", lambda: leads(nodes[0], "n4") > 0)
             self.assertEqual(at_leader(nodes, "CLUSTER", "DRAIN", "n2", "CANCEL"),
                              "ERR that node is not being drained")
             self.assertEqual(at_leader(nodes, "CLUSTER", "DRAIN", "n4"), "OK")
             answer = at_leader(nodes, "CLUSTER", "DRAIN", "n4", "CANCEL")
             if answer == "OK":  # else it was gone already
-                wait_until("n4 is back",
+                await_true("n4 is back",
                            lambda: members(nodes[0])["n4"]["membership"] == "ACTIVE")
-                wait_until("n4 leads again", lambda: leads(nodes[0], "n4") > 0)
+                await_true("n4 leads again", lambda: leads(nodes[0], "n4") > 0)
 
     def test_the_dead_are_replaced_and_come_back(self):
         with cluster.Cluster(4) as nodes:
             answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "down-replace-after", "2")
             self.assertEqual(answer, "OK")
             for node in nodes.nodes:
-                wait_until("all know", lambda n=node: n.command(
+                await_true("all know", lambda n=node: n.command(
                     "CONFIG", "GET", "CLUSTER", "down-*")[1] == "2")
             nodes[0].command("SET", "k", "v")
             nodes[3].kill()
-            wait_until("n4 is down", lambda: members(nodes[0])["n4"]["membership"] == "DOWN")
-            wait_until("others hold all", lambda: all("n4" not in h for h in replicas(nodes[0])))
+            await_true("n4 is down", lambda: members(nodes[0])["n4"]["membership"] == "DOWN")
+            await_true("others hold all", lambda: all("n4" not in h for h in replicas(nodes[0])))
             nodes[3].start()
-            wait_until("n4 is active", lambda: members(nodes[0])["n4"]["membership"] == "ACTIVE")
-            wait_until("n4 leads again", lambda: leads(nodes[0], "n4") > 0)
+            await_true("n4 is active", lambda: members(nodes[0])["n4"]["membership"] == "ACTIVE")
+            await_true("n4 leads again", lambda: leads(nodes[0], "n4") > 0)
             self.assertEqual(nodes[3].command("GET", "k"), "v")
 
     def test_forgetting_the_dead(self):
         with cluster.Cluster(4) as nodes:
             nodes[3].kill()
-            wait_until("n4 is dead", lambda: members(nodes[0])["n4"]["state"] != "ALIVE")
+            await_true("n4 is dead", lambda: members(nodes[0])["n4"]["state"] != "ALIVE")
             self.assertEqual(at_leader(nodes, "CLUSTER", "FORGET", "n4"), "OK")
             for node in nodes.nodes[:3]:
-                wait_until("n4 is gone", lambda n=node: "n4" not in members(n))
-            wait_until("three vote", lambda: all(
+                await_true("n4 is gone", lambda n=node: "n4" not in members(n))
+            await_true("three vote", lambda: all(
                 voting == {"n1", "n2", "n3"} for voting in voters(nodes[0])))
             nodes[2].kill()
-            wait_until("n3 is dead", lambda: members(nodes[0])["n3"]["state"] != "ALIVE")
+            await_true("n3 is dead", lambda: members(nodes[0])["n3"]["state"] != "ALIVE")
             self.assertIn("with two nodes left", at_leader(nodes, "CLUSTER", "FORGET", "n3"))
 
     def test_a_forgotten_node_is_told_and_ends(self):
         with cluster.Cluster(4) as nodes:
             nodes[3].kill()
-            wait_until("n4 is dead", lambda: members(nodes[0])["n4"]["state"] != "ALIVE")
+            await_true("n4 is dead", lambda: members(nodes[0])["n4"]["state"] != "ALIVE")
             self.assertEqual(at_leader(nodes, "CLUSTER", "FORGET", "n4"), "OK")
             for node in nodes.nodes[:3]:
-                wait_until("n4 is gone", lambda n=node: "n4" not in members(n))
+                await_true("n4 is gone", lambda n=node: "n4" not in members(n))
             nodes[3].start(wait=False)
             self.assertEqual(nodes[3].process.wait(30), 0)
             self.assertIn("this node was removed from its cluster", nodes[3].log())
@@ -157,14 +146,14 @@ class Membership(harness.TestCase):
             # With an empty directory it is another node, and welcome.
             shutil.rmtree(nodes[3].directory)
             nodes[3].start()
-            wait_until("n4 leads", lambda: leads(nodes[0], "n4") > 0)
+            await_true("n4 leads", lambda: leads(nodes[0], "n4") > 0)
 
     def test_a_wiped_node_is_refused(self):
         with cluster.Cluster(3) as nodes:
             nodes[1].kill()
             shutil.rmtree(nodes[1].directory)
             nodes[1].start(wait=False)
-            wait_until("it is told", lambda: "belongs to another data directory" in nodes[1].log())
+            await_true("it is told", lambda: "belongs to another data directory" in nodes[1].log())
             self.assertNotIn("event=joined", nodes[1].log().split("event=starting")[-1])
             self.assertEqual(nodes[0].command("SET", "k", "v"), "OK")
             nodes[1].kill()
@@ -191,12 +180,12 @@ class Membership(harness.TestCase):
             # A member of the one, where the other one's members look for theirs.
             nodes[2].directory = kept
             nodes[2].start(wait=False)
-            wait_until("it is told", lambda: "belongs to another cluster" in nodes[2].log())
+            await_true("it is told", lambda: "belongs to another cluster" in nodes[2].log())
             self.assertEqual(nodes[0].command("SET", "mine", "1"), "OK")
             self.assertEqual(others[0].command("SET", "theirs", "1"), "OK")
             self.assertEqual(nodes[1].command("EXISTS", "theirs"), 0)
             self.assertEqual(others[1].command("EXISTS", "mine"), 0)
-            wait_until("n3 is missed", lambda: members(nodes[0])["n3"]["state"] != "ALIVE")
+            await_true("n3 is missed", lambda: members(nodes[0])["n3"]["state"] != "ALIVE")
 
     def test_a_lone_node_meets_a_cluster(self):
         with cluster.Cluster(3) as nodes:
@@ -212,18 +201,18 @@ class Membership(harness.TestCase):
             self.assertIn("is a member of a cluster already",
                           nodes[1].command("CLUSTER", "MEET", *there))
             self.assertEqual(lone.command("CLUSTER", "MEET", *there), "OK")
-            wait_until("n4 leads", lambda: leads(nodes[0], "n4") > 0)
+            await_true("n4 leads", lambda: leads(nodes[0], "n4") > 0)
             self.assertEqual(nodes[0].command("SET", "k", "w"), "OK")
-            wait_until("n4 serves", lambda: lone.command("GET", "k") == "w")
+            await_true("n4 serves", lambda: lone.command("GET", "k") == "w")
             lone.kill()  # and it stays a member, without any seed
             lone.start()
-            wait_until("n4 serves", lambda: lone.command("GET", "k") == "w")
+            await_true("n4 serves", lambda: lone.command("GET", "k") == "w")
 
     def test_settings_are_the_clusters(self):
         with cluster.Cluster(3, "--replication-factor", "1") as nodes:
             self.assertEqual(nodes[2].command("CONFIG", "GET", "CLUSTER", "*"),
                              ["replication-factor", "1", "down-replace-after", "600"])
-            wait_until("one votes", lambda: all(len(v) == 1 for v in voters(nodes[0])))
+            await_true("one votes", lambda: all(len(v) == 1 for v in voters(nodes[0])))
             answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "replication-factor", "8")
             self.assertIn("must be between 1 and 7", answer)
             answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "apples", "8")
@@ -232,15 +221,15 @@ class Membership(harness.TestCase):
                                "down-replace-after", "0")
             self.assertEqual(answer, "OK")
             for node in nodes.nodes:
-                wait_until("all know", lambda n=node: n.command("CONFIG", "GET", "CLUSTER", "*")
+                await_true("all know", lambda n=node: n.command("CONFIG", "GET", "CLUSTER", "*")
                            == ["replication-factor", "3", "down-replace-after", "0"])
-            wait_until("three vote", lambda: all(len(v) == 3 for v in voters(nodes[0])))
+            await_true("three vote", lambda: all(len(v) == 3 for v in voters(nodes[0])))
 
     def test_a_heavier_node_takes_more(self):
         nodes = cluster.Cluster(3, "--replication-factor", "1")
         nodes[2].options = ["--weight", "2"]
         with nodes:
-            wait_until("n3 leads half", lambda: 118 <= leads(nodes[0], "n3") <= 138)
+            await_true("n3 leads half", lambda: 118 <= leads(nodes[0], "n3") <= 138)
             self.assertEqual(members(nodes[0])["n3"]["weight"], 2)
 
 

@@ -341,7 +341,7 @@ class Clients(OperationsCase):
     def test_pause_writes(self):
         client, writer = self.connect(), self.connect()
         self.assert_ok(client.call("SET", "k", "before"))
-        self.assert_ok(client.call("CLIENT", "PAUSE", 10 * ask.WAIT_S * 1000, "WRITE"))
+        self.assert_ok(client.call("CLIENT", "PAUSE", 10 * harness.WAIT_S * 1000, "WRITE"))
         writer.send(wire.encode("PING") + wire.encode("SET", "k", "after") +
                     wire.encode("GET", "k") + wire.encode("INCR", "n"))
         self.assertEqual(writer.reply(), b"PONG")
@@ -365,7 +365,7 @@ class Clients(OperationsCase):
     def test_pause_outlives_who_asked(self):
         other = self.connect()
         with wire.Client(self.server.port) as client:
-            self.assert_ok(client.call("CLIENT", "PAUSE", 10 * ask.WAIT_S * 1000, "WRITE"))
+            self.assert_ok(client.call("CLIENT", "PAUSE", 10 * harness.WAIT_S * 1000, "WRITE"))
         self.assertEqual(other.call("PING"), b"PONG")
         other.send(wire.encode("SET", "k", "v"))
         self.assert_silent(other)
@@ -514,16 +514,16 @@ class WaitAof(OperationsCase):
         for i in range(2):
             self.assert_ok(client.call("SET", f"k{i}", "v"))
             written = int(ask.info(client, "persistence")["aof_sequence"])
-            self.assertEqual(client.call("WAITAOF", 1, 0, ask.WAIT_S * 1000), [1, 0])
+            self.assertEqual(client.call("WAITAOF", 1, 0, harness.WAIT_S * 1000), [1, 0])
             synced = int(ask.info(client, "persistence")["aof_synced_sequence"])
             self.assertGreaterEqual(synced, written)
         client.send(b"".join(wire.encode("SET", f"k{i}", "w") for i in range(100)) +
-                    wire.encode("WAITAOF", 1, 0, ask.WAIT_S * 1000) + wire.encode("GET", "k99"))
+                    wire.encode("WAITAOF", 1, 0, harness.WAIT_S * 1000) + wire.encode("GET", "k99"))
         self.assertEqual([client.reply() for _ in range(102)],
                          [b"OK"] * 100 + [[1, 0], b"w"])
         with ask.Json(self.server.port) as other:
             self.assertEqual(other.data("SET k json"), "OK")
-            self.assertEqual(other.data(f"WAITAOF 1 0 {ask.WAIT_S * 1000}"), [1, 0])
+            self.assertEqual(other.data(f"WAITAOF 1 0 {harness.WAIT_S * 1000}"), [1, 0])
         self.assertIn(client.call("WAITAOF", 0, 0, 0), ([0, 0], [1, 0]))
         self.assertEqual(client.call("WAIT", 0, 100), 0)
 
@@ -561,7 +561,7 @@ class Keys(OperationsCase):
         client.pipeline([("SET", f"short:{i}", "v", "PX", 300 + i) for i in range(1000)])
         client.pipeline([("SET", f"long:{i}", "v", "EX", 1000) for i in range(50)])
         client.pipeline([("SET", f"kept:{i}", "v") for i in range(50)])
-        ask.wait_until(lambda: client.call("DBSIZE") == 100, "1000 keys expire")
+        harness.await_true("1000 keys expire", lambda: client.call("DBSIZE") == 100)
         fields = ask.info(client)
         self.assertEqual(fields["expired_keys"], "1000")
         self.assertEqual(fields["db0"].split(",")[:2], ["keys=100", "expires=50"])
@@ -590,12 +590,13 @@ class Keys(OperationsCase):
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
-        ask.wait_until(lambda: seen or failed, "a reply")
+        harness.await_true("a reply", lambda: bool(seen or failed))
         self.assert_ok(client.call("FLUSHALL"))
         flushed = len(seen)
-        ask.wait_until(lambda: len(seen) > flushed + 1 or failed, "a reply behind FLUSHALL")
+        harness.await_true("a reply behind FLUSHALL",
+                           lambda: bool(len(seen) > flushed + 1 or failed))
         stop.set()
-        thread.join(ask.WAIT_S)
+        thread.join(harness.WAIT_S)
         self.assertEqual(failed, [])
         # All or nothing, and never back.
         full, empty = [b"value:0", b"value:77777", b"value:199999"], [None] * 3
@@ -643,10 +644,11 @@ class MaxMemory(OperationsCase):
         # Deletes go on, and heal.
         for i in range(stored):
             self.assertEqual(client.call("DEL", f"key:{i}"), 1)
-        ask.wait_until(lambda: client.call("SET", "old", "new") == b"OK", "a write after deletes")
+        harness.await_true("a write after deletes",
+                           lambda: client.call("SET", "old", "new") == b"OK")
         self.assertGreater(self.fill(client, 0), 0)
         self.assert_ok(client.call("CONFIG", "SET", "maxmemory", 0))
-        ask.wait_until(lambda: client.call("SET", "k", "v") == b"OK", "a write without a limit")
+        harness.await_true("a write without a limit", lambda: client.call("SET", "k", "v") == b"OK")
 
     def fill(self, client, begin):
         """Writes until refused; the number of the refused key."""
@@ -666,10 +668,11 @@ class MaxMemory(OperationsCase):
         self.server.start()
         with wire.Client(self.server.port) as client:
             self.assertEqual(client.call("DBSIZE"), 500)
-            ask.wait_until(lambda: str(client.call("SET", "k", "v"))[:4] == "-OOM", "a refusal")
+            harness.await_true("a refusal", lambda: str(client.call("SET", "k", "v"))[:4] == "-OOM")
             self.assertEqual(client.call("GET", "key:499"), self.value.encode())
             self.assertEqual(client.call("UNLINK", *(f"key:{i}" for i in range(500))), 500)
-            ask.wait_until(lambda: client.call("SET", "k", "v") == b"OK", "a write after deletes")
+            harness.await_true("a write after deletes",
+                               lambda: client.call("SET", "k", "v") == b"OK")
 
 
 if __name__ == "__main__":

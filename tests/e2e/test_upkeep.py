@@ -105,8 +105,8 @@ class Snapshots(harness.TestCase):
     def bgsave(self, client):
         saves = int(ask.info(client)["rdb_saves"])
         self.assertEqual(client.call("BGSAVE"), b"Background saving started")
-        ask.wait_until(lambda: ask.info(client)["rdb_bgsave_in_progress"] == "0" and
-                       int(ask.info(client)["rdb_saves"]) > saves, "the snapshot ends")
+        harness.await_true("the snapshot ends", lambda: int(ask.info(client)["rdb_saves"]) > saves
+                           and ask.info(client)["rdb_bgsave_in_progress"] == "0")
         self.assertEqual(ask.info(client)["rdb_last_bgsave_status"], "ok")
 
     def test_bgsave_restart_and_release_of_the_log(self):
@@ -126,7 +126,7 @@ class Snapshots(harness.TestCase):
         self.bgsave(client)
         self.assertEqual(len(self.files("snap-*.mdb")), 32)
         # Everything before the second generation's begin; what is younger stays.
-        ask.wait_until(lambda: len(self.files("aof-*.log")) <= grown + 2, "log is released")
+        harness.await_true("log is released", lambda: len(self.files("aof-*.log")) <= grown + 2)
         self.assertLess(released, min(self.files("aof-*.log")))
         self.server.kill()
         self.server.start()
@@ -142,8 +142,8 @@ class Snapshots(harness.TestCase):
         self.fill(client, "one")
         self.assertEqual(client.call("BGSAVE"), b"Background saving started")
         self.fill(client, "two")
-        ask.wait_until(lambda: ask.info(client)["rdb_bgsave_in_progress"] == "0",
-                       "the snapshot ends")
+        harness.await_true("the snapshot ends",
+                           lambda: ask.info(client)["rdb_bgsave_in_progress"] == "0")
         self.server.kill()
         self.server.start()
         self.check("two")
@@ -177,7 +177,7 @@ class Check(harness.TestCase):
 
     def run_check(self, *words):
         result = subprocess.run([harness.MINIDB, "--check", self.data, *words], text=True,
-                                capture_output=True, timeout=ask.WAIT_S, check=False)
+                                capture_output=True, timeout=harness.WAIT_S, check=False)
         self.assertEqual(result.stderr, "")
         return result.returncode, result.stdout
 
