@@ -814,7 +814,6 @@ TEST(log_syncs_of_an_idle_loop_and_of_a_busy_one)
                                  .owner = &op,
                                  .result = 1 };
         io_file_submit(scratch.io, &op);
-        CHECK_EQ(op.result, 1); /* not before the loop has sent what it has to send */
         if (i % 3 == 0) {
             io_wait(scratch.io, 0); /* others have work */
         } else if (i % 3 == 1) {
