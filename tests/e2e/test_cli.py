@@ -73,7 +73,8 @@ class Terminal:
         while time.monotonic() < deadline:
             try:
                 os.write(self.fd, keys.encode())
-                while select.select([self.fd], [], [], 0.5)[0] and os.read(self.fd, 65536):
+                while (time.monotonic() < deadline and select.select([self.fd], [], [], 0.5)[0]
+                       and os.read(self.fd, 65536)):
                     pass
             except OSError:
                 pass  # the other side is closed
