@@ -23,11 +23,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import cluster  # noqa: E402  pylint: disable=wrong-import-position
 
 WRITERS, DEPTH, KEYS = 3, 100, 20000
-SAY_EVERY_S = 60
+SAY_EVERY_S, ANSWER_S = 60, 120
 
 
-def hog(stopped):
-    while not stopped.is_set():
+def hog():
+    while True:     # until it is killed
         sum(range(100000))
 
 
@@ -97,9 +97,8 @@ def run(options):
             pipes.append(here)
             processes.append(context.Process(target=write, daemon=True,
                                              args=(nodes, number, stopped, there)))
-        processes += [context.Process(target=hog, daemon=True, args=(stopped,))
-                      for _ in range(options.hogs)]
-        for process in processes:
+        hogs = [context.Process(target=hog, daemon=True) for _ in range(options.hogs)]
+        for process in processes + hogs:
             process.start()
         begun = said = time.monotonic()
         while time.monotonic() < begun + options.minutes * 60:
@@ -113,7 +112,12 @@ def run(options):
                       f"DEAD {events(nodes, 'node_dead') - before}, "
                       f"suspect {events(nodes, 'node_suspect')}", flush=True)
         dead, suspect = events(nodes, "node_dead") - before, events(nodes, "node_suspect")
+        for process in hogs:
+            process.kill()
         stopped.set()
+        for pipe in pipes:
+            if not pipe.poll(ANSWER_S):
+                sys.exit("a writer hangs")
         results = [pipe.recv() for pipe in pipes]
         missing = sum(lost(nodes, result[0]) + result[3] for result in results)
         count, errors = (sum(result[at] for result in results) for at in (1, 2))
