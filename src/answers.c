@@ -24,15 +24,6 @@ void answers_deinit(struct answers *answers)
     buffer_free(&answers->captured);
 }
 
-const struct conn *asker_conn(const struct asker *asker)
-{
-    struct asker whole = *asker;
-    while (whole.kind == ASKER_PART) {
-        (void)gather_asker(whole.gather, &whole);
-    }
-    return whole.kind == ASKER_CLIENT ? whole.client.conn : NULL;
-}
-
 struct reply *answer_begin(struct answers *answers, const struct asker *asker)
 {
     ASSERT(answers->reply == NULL);

@@ -53,9 +53,6 @@ static inline struct asker asker_client(struct conn *conn, uint64_t ticket)
 void answers_init(struct answers *answers, struct meter *meter);
 void answers_deinit(struct answers *answers);
 
-/* The client's connection that the answer goes to in the end; NULL: it is none of ours. */
-const struct conn *asker_conn(const struct asker *asker);
-
 /* Opens the answer; one at a time.  The reply is valid until answer_end. */
 struct reply *answer_begin(struct answers *answers, const struct asker *asker);
 /* `command`: for the statistics of errors; may be NULL. */

@@ -13,9 +13,6 @@
  * the receiver refuses all behind it as well, until it sees one marked as renewed, order is kept
  * here, too.
  *
- * A read is not sent again when a write that its connection sent after it may have been taken: it
- * could find that write.  It fails.
- *
  * A group that has something to send is in one list: of the route to its leader (our own node is a
  * route, too: there requests run through the pipeline), or of those that were refused and wait for
  * a moment.  So nothing here looks at groups that have nothing to do.
@@ -39,7 +36,6 @@
 #include <stdio.h>
 
 enum {
-    WRITERS_MAX = 64,           /* connections that are told apart; of more, all reads fail */
     RETRY_MS = 5,               /* after a refusal, while we know of no other leader */
     SLOT_BITS = 20,             /* of an id; the rest counts sendings */
     SLOTS_MAX = 1 << SLOT_BITS, /* requests kept */
@@ -52,7 +48,6 @@ static void group_route(struct forward *forward, struct kept_group *group);
 static void group_place(struct forward *forward, struct kept_group *group);
 static bool answers_take(struct forward *forward, struct slice body);
 static void kept_expire_due(struct forward *forward);
-static void kept_fail(struct forward *forward, struct kept *kept, const char *message);
 static void kept_refused(struct forward *forward, uint64_t id);
 
 /* ── lists ───────────────────────────────────────────────────────────────────────────────────── */
@@ -342,35 +337,9 @@ static void group_place(struct forward *forward, struct kept_group *group)
     group->list = list;
 }
 
-/* Reads that may find what their connection wrote after them. */
-static void group_void_reads(struct kept_group *group)
-{
-    const struct conn *writers[WRITERS_MAX];
-    uint32_t count = 0;
-    for (struct list *at = group->requests.previous; group->reads > 0 && at != &group->requests;
-         at = at->previous) {
-        struct kept *kept = OWNER_OF(at, struct kept, in_group);
-        const struct conn *conn = asker_conn(&kept->asker);
-        uint32_t i = 0;
-        while (i < count && writers[i] != conn) {
-            i++;
-        }
-        bool is_known = i < count;
-        bool is_full = count == WRITERS_MAX;
-        if (!kept->is_write) {
-            kept->is_void = kept->is_void || is_known || is_full;
-        } else if (kept->follows_writes && kept->doubts > 0 && !is_known && !is_full) {
-            writers[count++] = conn;
-        }
-    }
-}
-
 /* All is to be sent again. */
 static void group_restart(struct forward *forward, struct kept_group *group)
 {
-    if (!MUTANT(MUT_READ_REPEATED)) {
-        group_void_reads(group);
-    }
     group->cursor = group->requests.next;
     group->is_refused = false;
     group->is_renewed = true;
@@ -499,15 +468,9 @@ static struct kept *route_next(struct forward *forward, struct route *route)
     while (!list_is_empty(&route->ready)) {
         struct kept_group *group = OWNER_OF(route->ready.next, struct kept_group, in_list);
         group_route(forward, group);
-        if (group->list != &route->ready) {
-            continue;
+        if (group->list == &route->ready) {
+            return OWNER_OF(group->cursor, struct kept, in_group);
         }
-        struct kept *next = OWNER_OF(group->cursor, struct kept, in_group);
-        if (LIKELY(!next->is_void)) {
-            return next;
-        }
-        kept_fail(forward, next,
-                  "NOQUORUM the partition's leader changed before the read was done");
     }
     return NULL;
 }
@@ -804,14 +767,6 @@ void forward_on_frame(struct forward *forward, struct pipeline *pipeline,
     }
 }
 
-static void kept_fail(struct forward *forward, struct kept *kept, const char *message)
-{
-    struct asker asker = kept->asker;
-    const struct command *command = kept->command;
-    kept_settle(forward, kept);
-    answer_error(forward->answers, &asker, command, message);
-}
-
 /* ── deadlines ───────────────────────────────────────────────────────────────────────────────── */
 
 static void kept_expire(struct forward *forward, struct kept *kept)
@@ -832,8 +787,11 @@ static void kept_expire(struct forward *forward, struct kept *kept)
                        "carried out",
                        where);
     }
+    struct asker asker = kept->asker;
+    const struct command *command = kept->command;
+    kept_settle(forward, kept);
     forward->stats.expired++;
-    kept_fail(forward, kept, message);
+    answer_error(forward->answers, &asker, command, message);
 }
 
 /* All have the same time: the oldest are due first. */

@@ -33,7 +33,6 @@ struct kept {
     uint32_t slot;
     uint32_t doubts; /* sendings that were not refused */
     bool is_write, follows_writes, is_numbered, is_any;
-    bool is_void; /* a read that can no longer be answered as if it came before a later write */
     struct request_origin origin;
     struct asker asker;
     const struct command *command;

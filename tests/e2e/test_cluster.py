@@ -197,10 +197,25 @@ class OneDatabase(harness.TestCase):
 
 
 class Readindex(harness.TestCase):
+    @staticmethod
+    def await_rest(nodes):
+        """Until no partition has had another leader for two seconds: a read that is sent again to a
+        new leader may find more."""
+        seen = {}
+
+        def is_at_rest():
+            shards = nodes[0].json({"type": "CLUSTER", "command": "SHARDS"})["data"]
+            leaders = [shard["leader"] for shard in shards]
+            if leaders != seen.get("leaders"):
+                seen.update(leaders=leaders, since=time.monotonic())
+            return time.monotonic() - seen["since"] > 2.0
+        cluster.await_true("the leaders stay where they are", is_at_rest)
+
     def test_a_read_does_not_find_what_its_connection_writes_after_it(self):
         """Every read waits for a round trip, and a write of the same pipeline stands behind it."""
         with cluster.Cluster(3, "--strong-reads", "readindex") as nodes:
             failed = 0
+            self.await_rest(nodes)
             for node in nodes.nodes:
                 with cluster.Connection(node, timeout_s=30) as connection:
                     for i in range(100):

@@ -482,11 +482,6 @@ void answer_error(struct answers *answers, const struct asker *asker, const stru
     (void)snprintf(op->message, sizeof(op->message), "%s", message);
 }
 
-const struct conn *asker_conn(const struct asker *asker)
-{
-    return asker->client.conn;
-}
-
 void answer_drop(const struct asker *asker)
 {
     (void)asker;
