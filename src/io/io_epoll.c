@@ -20,9 +20,9 @@
  *     the loop first says that it is asleep and then looks for work: one of both sees the other.
  *   - The eventfd is edge-triggered and never read.
  *
- * A write that ends with a sync is begun by the io_wait that follows it, when everything the loop
- * had to send is sent: by the loop's own thread when it has nothing else to do and the disk is
- * quick (io_in_place.h), else by a worker.
+ * While the disk is quick (io_in_place.h), a write that ends with a sync is begun by the io_wait
+ * that follows it, when everything the loop had to send is sent: by the loop's own thread when it
+ * has nothing else to do, else by a worker.  After a slow one a worker begins at once.
  *
  * Read next: io_worker.c, io_in_place.h, io_file.c.
  */
