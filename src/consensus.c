@@ -12,6 +12,7 @@
 #include "forward.h"
 #include "io/io.h"
 #include "log.h"
+#include "members.h"
 #include "shard.h"
 #include "storage/aof.h"
 #include "storage/entry.h"
@@ -581,6 +582,17 @@ void consensus_on_down(struct consensus *consensus, uint64_t link)
     }
 }
 
+/* A node that is to leave takes no partition in any more, whoever still puts it into one: what it
+ * says of holding nothing (hints.h) stays true.  As a learner that never answers it never votes. */
+static bool takes_in(const struct consensus *consensus, const struct replica *replica)
+{
+    if (LIKELY(!replica->is_vacant) || replica->group == GROUP_META || !replica_is_empty(replica)) {
+        return true;
+    }
+    const struct member *self = members_find(consensus->members, consensus->options.node);
+    return self == NULL || (self->state != MEMBER_DRAINING && self->state != MEMBER_LEFT);
+}
+
 bool consensus_on_frame(struct consensus *consensus, uint64_t link, struct slice body)
 {
     const struct raft_source *source = source_of(consensus, link);
@@ -601,7 +613,7 @@ bool consensus_on_frame(struct consensus *consensus, uint64_t link, struct slice
             return false;
         }
         struct replica *replica = consensus_replica(consensus, consensus->message->message.group);
-        if (replica != NULL) {
+        if (replica != NULL && takes_in(consensus, replica)) {
             step(consensus, replica,
                  (struct raft_input){ .kind = RAFT_INPUT_MESSAGE,
                                       .message = &consensus->message->message });

@@ -179,6 +179,13 @@ static void meta_follow(struct node *node)
     }
 }
 
+uint64_t coordinator_written_epoch(const struct node *node)
+{
+    const struct coordinator *coordinator = node->coordinator;
+    bool is_written = coordinator != NULL && coordinator->written_index == node->members.index;
+    return is_written ? node->members.epoch : 0;
+}
+
 /* A node whose suspect replicas have become whole says so to its next start. */
 static void settle(struct node *node)
 {

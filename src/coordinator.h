@@ -38,6 +38,8 @@ void coordinator_free(struct coordinator *coordinator); /* NULL is allowed */
 
 /* Once per iteration of a member's loop. */
 void coordinator_step(struct node *node);
+/* The epoch of the list of members, once the disk has just this list; else 0. */
+uint64_t coordinator_written_epoch(const struct node *node);
 /* The list of members has changed: the next step is due. */
 void coordinator_hurry(struct coordinator *coordinator);
 /* Events of the RAFT links.  True: the frame was for the coordinator. */

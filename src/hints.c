@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "consensus.h"
+#include "coordinator.h"
 #include "network/peers.h"
 #include "node.h"
 #include "replica.h"
@@ -35,9 +36,9 @@ struct moving {
     uint64_t bytes_left;
 };
 
-struct held {
+struct told_held {
     uint64_t node; /* 0: free */
-    uint32_t count;
+    struct hints_held held;
 };
 
 struct hints {
@@ -45,7 +46,8 @@ struct hints {
     struct hint *hints; /* owned, as the others: term 0: nothing is known */
     struct told *told;
     struct moving *moving;
-    struct held held[MEMBERS_MAX];
+    struct told_held held[MEMBERS_MAX];
+    struct hints_held told_held;          /* what we said of ourselves last */
     uint64_t changes_seen;                /* consensus->leadership_changes */
     uint64_t changes_ms, look_ms, all_ms; /* not before */
     struct buffer frame;                  /* scratch */
@@ -84,16 +86,14 @@ const struct hint *hints_of(const struct hints *hints, uint32_t partition)
     return is_known ? &hints->hints[partition] : NULL;
 }
 
-uint32_t hints_held(const struct hints *hints, uint64_t node, bool *out_is_known)
+struct hints_held hints_held(const struct hints *hints, uint64_t node)
 {
-    *out_is_known = false;
     for (uint32_t i = 0; hints != NULL && node != 0 && i < MEMBERS_MAX; i++) {
         if (hints->held[i].node == node) {
-            *out_is_known = true;
-            return hints->held[i].count;
+            return hints->held[i].held;
         }
     }
-    return 0;
+    return (struct hints_held){ .epoch = 0 };
 }
 
 const struct hint *hints_next_led(const struct hints *hints, uint64_t node, uint32_t *at,
@@ -118,13 +118,14 @@ void hints_set_moving(struct hints *hints, const struct replica *replica, uint8_
 
 /* ── what we tell ────────────────────────────────────────────────────────────────────────────── */
 
-static uint32_t count_held(const struct consensus *consensus)
+static struct hints_held held_now(const struct node *node)
 {
-    uint32_t held = 0;
+    const struct consensus *consensus = node->consensus;
+    struct hints_held now = { .epoch = coordinator_written_epoch(node) };
     for (uint32_t i = 0; i + 1 < consensus->count; i++) {
-        held += !consensus->replicas[i]->is_vacant;
+        now.partitions += !replica_is_empty(consensus->replicas[i]);
     }
-    return held;
+    return now;
 }
 
 static struct told told_now(const struct hints *hints, const struct replica *replica)
@@ -157,12 +158,17 @@ static void entry_write(struct hints *hints, const struct replica *replica, cons
     hints->frame.size += hints_wire_entry_write(&entry, to);
 }
 
-/* Writes the frame: everything, or what differs from what was told last.  Returns how many. */
-static uint32_t frame_write(const struct node *node, bool is_all)
+/* Writes the frame: everything, or what differs from what was told last.  False: nothing does. */
+static bool frame_write(const struct node *node, bool is_all)
 {
     struct hints *hints = node->hints;
     const struct consensus *consensus = node->consensus;
-    struct hints_wire_head head = { .is_all = is_all, .held = count_held(consensus) };
+    struct hints_held held = held_now(node);
+    struct hints_wire_head head = { .is_all = is_all,
+                                    .epoch = held.epoch,
+                                    .held = held.partitions };
+    bool has_news =
+        held.epoch != hints->told_held.epoch || held.partitions != hints->told_held.partitions;
     hints->frame.size = 0;
     (void)buffer_reserve(&hints->frame, HINTS_WIRE_HEAD_BYTES);
     hints->frame.size = HINTS_WIRE_HEAD_BYTES;
@@ -180,8 +186,9 @@ static uint32_t frame_write(const struct node *node, bool is_all)
             hints->told[i] = now;
         }
     }
+    hints->told_held = is_all ? hints->told_held : held;
     hints_wire_head_write(&head, hints->frame.data);
-    return head.count;
+    return has_news || head.count > 0;
 }
 
 static void frame_send(const struct node *node, uint64_t number)
@@ -217,7 +224,7 @@ void hints_step(struct node *node)
     hints->changes_seen = consensus->leadership_changes;
     hints->changes_ms = now_ms + CHANGES_MS;
     hints->look_ms = now_ms + LOOK_MS;
-    if (frame_write(node, /* is_all= */ false) > 0) {
+    if (frame_write(node, /* is_all= */ false)) {
         frame_send_to_all(node);
     }
     if (now_ms >= hints->all_ms) {
@@ -229,11 +236,11 @@ void hints_step(struct node *node)
 
 /* ── what we are told ────────────────────────────────────────────────────────────────────────── */
 
-static void held_note(struct node *node, uint64_t number, uint32_t count)
+static void held_note(struct node *node, uint64_t number, const struct hints_wire_head *head)
 {
-    struct held *place = NULL;
+    struct told_held *place = NULL;
     for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
-        struct held *held = &node->hints->held[i];
+        struct told_held *held = &node->hints->held[i];
         if (held->node == number) {
             place = held;
             break;
@@ -242,7 +249,7 @@ static void held_note(struct node *node, uint64_t number, uint32_t count)
         place = is_free && place == NULL ? held : place;
     }
     if (place != NULL) {
-        *place = (struct held){ number, count };
+        *place = (struct told_held){ number, { head->held, head->epoch } };
     }
 }
 
@@ -292,7 +299,7 @@ static bool frame_take(struct node *node, uint64_t from, struct slice body)
         return false;
     }
     uint32_t next = 0; /* partitions ascend: what lies between is not led */
-    held_note(node, from, head.held);
+    held_note(node, from, &head);
     while (hints_wire_next(&reader, &entry)) {
         for (; head.is_all && next < entry.partition; next++) {
             hint_drop(node, next, from);

@@ -7,9 +7,12 @@
  * that changes (gathered for a moment), and all of it when a link comes up and every few seconds.
  *
  * Of one group the word of the highest term counts.  Hints are advice: a wrong one costs a refusal
- * (forward.h), and no group's configuration follows from any.  Of groups that are not held here
- * they say whether a member may be LEFT (roster_step.c) and what WAIT counts (acks.c): both are as
- * old as the hint.
+ * (forward.h), and no group's configuration follows from any.  What WAIT counts of groups that are
+ * not held here (acks.c) is as old as the hint.
+ *
+ * What a node says of itself is more than advice: how many partitions count on it, and the epoch of
+ * the members at which it says so.  Behind that epoch a node that is to leave takes nothing in any
+ * more (consensus.c), so what a draining node says of nothing stays true (roster_step.c).
  *
  * Read next: replica.h (hint_term), vacancy.h.
  */
@@ -43,8 +46,12 @@ bool hints_on_peer_event(struct node *node, const struct peer_event *event);
 
 /* What is known of a partition that another node leads; NULL: nothing. */
 const struct hint *hints_of(const struct hints *hints, uint32_t partition);
-/* Partitions the node holds, as it last said. */
-uint32_t hints_held(const struct hints *hints, uint64_t node, bool *out_is_known);
+/* What a node last said of itself. */
+struct hints_held {
+    uint32_t partitions; /* that it holds, or may hold */
+    uint64_t epoch; /* of the members, as on its disk when it said so; 0: it has said nothing */
+};
+struct hints_held hints_held(const struct hints *hints, uint64_t node);
 /* The partitions the node says it leads, one after the other: *at is 0 to begin.  NULL: no more. */
 const struct hint *hints_next_led(const struct hints *hints, uint64_t node, uint32_t *at,
                                   uint32_t *out_partition);

@@ -7,7 +7,7 @@
 #include "base/endian.h"
 #include "raft_wire.h"
 
-enum { HINTS_FORMAT = 1 };
+enum { HINTS_FORMAT = 2 };
 
 /* ── writing ─────────────────────────────────────────────────────────────────────────────────── */
 
@@ -15,8 +15,9 @@ void hints_wire_head_write(const struct hints_wire_head *head, char *to)
 {
     to[0] = HINTS_FORMAT;
     to[1] = head->is_all;
-    store_u32(to + 2, head->held);
-    store_u32(to + 6, head->count);
+    store_u64(to + 2, head->epoch);
+    store_u32(to + 10, head->held);
+    store_u32(to + 14, head->count);
 }
 
 size_t hints_wire_entry_write(const struct hints_wire_entry *entry, char *to)
@@ -45,8 +46,9 @@ bool hints_wire_open(struct slice body, uint32_t partitions, struct hints_wire_r
     unsigned is_all = (unsigned char)body.data[1];
     struct hints_wire_head head = {
         .is_all = is_all == 1,
-        .held = load_u32(body.data + 2),
-        .count = load_u32(body.data + 6),
+        .epoch = load_u64(body.data + 2),
+        .held = load_u32(body.data + 10),
+        .count = load_u32(body.data + 14),
     };
     if (is_all > 1 || head.held > partitions || head.count > partitions) {
         return false;

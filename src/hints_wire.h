@@ -2,8 +2,9 @@
  * hints_wire.h — who leads what, as bytes.  Pure.
  *
  *   PEER_FRAME_HINTS, little-endian:
- *     u8 format (1)   u8 1: all that the sender leads, else 0: what has changed
- *     u32 partitions held   u32 count, and as often, by ascending partition:
+ *     u8 format (2)   u8 1: all that the sender leads, else 0: what has changed
+ *     u64 epoch of the list of members that the sender has on its disk   u32 partitions held
+ *     u32 count, and as often, by ascending partition:
  *     varint partition   varint term   u8 flags (1: does not lead it any more)
  *     varint bytes left to move   u16 size and the group's configuration (cluster/confchange.h);
  *     0 of one that is not led any more
@@ -25,12 +26,13 @@ enum hint_flags {
 };
 
 enum {
-    HINTS_WIRE_HEAD_BYTES = 1 + 1 + 4 + 4,
+    HINTS_WIRE_HEAD_BYTES = 1 + 1 + 8 + 4 + 4,
     HINTS_WIRE_ENTRY_BYTES_MAX = 3 * VARINT_BYTES_MAX + 1 + 2 + RAFT_CONFIG_BYTES_MAX,
 };
 
 struct hints_wire_head {
     bool is_all;
+    uint64_t epoch; /* of the list of members that the sender acts on, durably; 0: of none */
     uint32_t held;  /* partitions, by the sender */
     uint32_t count; /* of entries */
 };

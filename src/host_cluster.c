@@ -78,16 +78,15 @@ static void member_self(const struct node *node, struct host_member *out)
 
 static uint32_t groups_held_by(const struct node *node, uint64_t number)
 {
-    bool is_known = true;
     uint32_t held = 0;
     if (node->consensus == NULL) {
         return node->shard.keyspace.count;
     }
     if (number != node->consensus->options.node) {
-        return hints_held(node->hints, number, &is_known);
+        return hints_held(node->hints, number).partitions;
     }
     for (uint32_t i = 0; i < node->shard.keyspace.count; i++) {
-        held += !node->consensus->replicas[i]->is_vacant;
+        held += !replica_is_empty(node->consensus->replicas[i]);
     }
     return held;
 }

@@ -127,6 +127,12 @@ static inline bool replica_is_leader(const struct replica *replica)
 {
     return replica->role == RAFT_LEADER;
 }
+/* Nothing of the group is here nor on its way, and nothing that was here is missed. */
+static inline bool replica_is_empty(const struct replica *replica)
+{
+    return replica->is_vacant && !replica->is_fetching &&
+           (replica->is_vacated || !raft_is_suspect(replica->raft));
+}
 /* Linearizable reads wait for their confirmation. */
 static inline bool replica_has_waiting_reads(const struct replica *replica)
 {

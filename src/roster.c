@@ -84,7 +84,7 @@ static enum member_state state_due(const struct members *members, const struct r
     if (state == MEMBER_DOWN && sight->is_alive && for_ms >= ROSTER_BACK_MS) {
         return MEMBER_ACTIVE;
     }
-    return state == MEMBER_DRAINING && !facts[at].is_named ? MEMBER_LEFT : state;
+    return state == MEMBER_DRAINING && facts[at].is_free ? MEMBER_LEFT : state;
 }
 
 static bool change_of(const struct roster *roster, const struct members *members,

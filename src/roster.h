@@ -32,7 +32,7 @@ enum {
 /* What is known of a member right now. */
 struct roster_fact {
     bool is_alive, is_dead; /* neither: nobody knows */
-    bool is_named;          /* a group names it: as voter, or of a partition as learner */
+    bool is_free;           /* it drains, holds nothing, and no group names it or will */
     bool has_said;          /* `now` is what it says of itself */
     struct member now;
 };

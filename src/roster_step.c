@@ -31,13 +31,14 @@ static bool is_named(const struct node *node, uint64_t number)
     return false;
 }
 
-/* What this node knows of configurations may be old; a member that lives knows best what it holds:
- * it gives up a partition only when the leader has told it that it is gone (vacancy.h). */
-static bool holds_something(const struct node *node, uint64_t number)
+/* What this node knows of configurations may be old, and another leader, behind the times itself,
+ * may still put the member into one.  The member knows: it gives up a partition only when the
+ * leader has told it that it is gone (vacancy.h), and once it has read that it drains it takes none
+ * in again (consensus.c).  So only its own word of just this list of members counts. */
+static bool holds_nothing(const struct node *node, uint64_t number)
 {
-    bool is_known = false;
-    uint32_t held = hints_held(node->hints, number, &is_known);
-    return !is_known || held > 0;
+    struct hints_held held = hints_held(node->hints, number);
+    return held.epoch == node->members.epoch && held.partitions == 0;
 }
 
 static void facts_gather(const struct node *node, struct roster_fact *facts)
@@ -45,13 +46,12 @@ static void facts_gather(const struct node *node, struct roster_fact *facts)
     for (uint32_t i = 0; i < node->members.count; i++) {
         const struct member *member = &node->members.items[i];
         enum node_state state = coordinator_state(node, member->number);
-        bool is_named_still = member->state == MEMBER_DRAINING &&
-                              (is_named(node, member->number) ||
-                               (state == NODE_ALIVE && holds_something(node, member->number)));
+        bool is_free = member->state == MEMBER_DRAINING && holds_nothing(node, member->number) &&
+                       !is_named(node, member->number);
         facts[i] = (struct roster_fact){
             .is_alive = state == NODE_ALIVE,
             .is_dead = state == NODE_DEAD,
-            .is_named = is_named_still,
+            .is_free = is_free,
         };
         facts[i].has_said = coordinator_heard_at(node, member, &facts[i].now);
     }

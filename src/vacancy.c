@@ -105,9 +105,8 @@ static bool is_leaving(const struct consensus *consensus, const struct replica *
 /* It holds something, or is not known to be harmless, and perhaps belongs to nobody any more. */
 static bool may_be_gone(const struct consensus *consensus, const struct replica *replica)
 {
-    bool is_done = replica->is_vacant && (replica->is_vacated || !raft_is_suspect(replica->raft));
     if (replica->group == GROUP_META || replica_is_leader(replica) || replica->is_fetching ||
-        is_done) {
+        replica_is_empty(replica)) {
         return false;
     }
     return consensus->now_ms >= raft_leader_heard_ms(replica->raft) + SILENT_MS ||

@@ -245,7 +245,7 @@ def make_hints():
     for is_all in range(2):
         for count in (0, 1, len(entries)):
             write("hints", f"hints-{'all' if is_all else 'changes'}-{count}",
-                  struct.pack("<BBBII", 0, 1, is_all, 5, count) + b"".join(entries[:count]))
+                  struct.pack("<BBBQII", 0, 2, is_all, 7, 5, count) + b"".join(entries[:count]))
     write("hints", "ask", b"\1" + struct.pack("<4H", 0, 3, 15, 0xffff))
     write("hints", "gone", b"\2" + struct.pack("<HQQHQQ", 3, 7, 99, 15, (1 << 48) - 1, 0))
 

@@ -458,7 +458,7 @@ static const struct {
     bool is_fixed;
 } found_seeds[] = {
     { 7, true },   { 44, true },    { 74, true },     { 99, true },      { 148, true },
-    { 218, true }, { 20450, true }, { 101161, true }, { 100373, false },
+    { 218, true }, { 20450, true }, { 101161, true }, { 100373, false }, { 907520, false },
 };
 
 enum { FOUND_SEEDS = sizeof(found_seeds) / sizeof(found_seeds[0]) };

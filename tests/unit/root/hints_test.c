@@ -11,7 +11,7 @@
 #include "consensus_world.h"
 #pragma GCC diagnostic pop
 
-enum { NOBODYS_LINK = 1 << 20 };
+enum { NOBODYS_LINK = 1 << 20, EPOCH = 7 };
 
 /* ── frames made by hand ─────────────────────────────────────────────────────────────────────── */
 
@@ -63,7 +63,9 @@ static void body_take(struct told_world *told, uint64_t from, struct slice body)
 static void say(struct told_world *told, uint32_t from, bool is_all, uint32_t held)
 {
     char bytes[HINTS_WIRE_HEAD_BYTES + GROUPS * HINTS_WIRE_ENTRY_BYTES_MAX];
-    struct hints_wire_head head = { .is_all = is_all, .held = held, .count = told->count };
+    struct hints_wire_head head = {
+        .is_all = is_all, .epoch = EPOCH, .held = held, .count = told->count
+    };
     hints_wire_head_write(&head, bytes);
     size_t size = HINTS_WIRE_HEAD_BYTES;
     for (uint32_t i = 0; i < told->count; i++) {
@@ -71,6 +73,13 @@ static void say(struct told_world *told, uint32_t from, bool is_all, uint32_t he
     }
     told->count = 0;
     body_take(told, number_of(from), slice_make(bytes, size));
+}
+
+static void check_held(const struct hints *hints, uint64_t node, uint32_t partitions)
+{
+    struct hints_held held = hints_held(hints, node);
+    CHECK_EQ(held.partitions, partitions);
+    CHECK_EQ(held.epoch, EPOCH);
 }
 
 /* leader UINT32_MAX: it is known that nobody leads any more. */
@@ -92,17 +101,14 @@ static void check_known(const struct told_world *told, uint32_t partition, uint3
 TEST(nothing_is_known_at_first)
 {
     struct told_world told = told_world_new();
-    bool is_known = true;
     uint32_t at = 0;
     uint32_t partition = 0;
     for (uint32_t i = 0; i < GROUPS + 2; i++) {
         CHECK(hints_of(told.node->hints, i) == NULL);
     }
     CHECK(hints_of(NULL, 0) == NULL);
-    CHECK_EQ(hints_held(told.node->hints, number_of(1), &is_known), 0);
-    CHECK(!is_known);
-    CHECK_EQ(hints_held(told.node->hints, 0, &is_known), 0);
-    CHECK(!is_known);
+    CHECK_EQ(hints_held(told.node->hints, number_of(1)).epoch, 0);
+    CHECK_EQ(hints_held(told.node->hints, 0).epoch, 0);
     CHECK(hints_next_led(told.node->hints, number_of(1), &at, &partition) == NULL);
     told_world_free(&told);
 }
@@ -208,24 +214,19 @@ TEST(one_after_the_other)
 TEST(how_many_partitions_each_holds)
 {
     struct told_world told = told_world_new();
-    bool is_known = false;
     say(&told, 1, false, 5);
     say(&told, 2, true, GROUPS);
-    CHECK_EQ(hints_held(told.node->hints, number_of(1), &is_known), 5);
-    CHECK(is_known);
+    check_held(told.node->hints, number_of(1), 5);
     say(&told, 1, false, 0);
-    CHECK_EQ(hints_held(told.node->hints, number_of(1), &is_known), 0);
-    CHECK(is_known);
+    check_held(told.node->hints, number_of(1), 0);
     for (uint32_t i = 0; i < 3 * MEMBERS_MAX; i++) {
         char body[HINTS_WIRE_HEAD_BYTES];
-        struct hints_wire_head head = { .held = 3 };
+        struct hints_wire_head head = { .epoch = EPOCH, .held = 3 };
         hints_wire_head_write(&head, body);
         body_take(&told, 1 + i, slice_make(body, sizeof(body)));
-        CHECK_EQ(hints_held(told.node->hints, 1 + i, &is_known), 3);
-        CHECK(is_known);
+        check_held(told.node->hints, 1 + i, 3);
     }
-    CHECK_EQ(hints_held(told.node->hints, number_of(2), &is_known), GROUPS);
-    CHECK(is_known);
+    check_held(told.node->hints, number_of(2), GROUPS);
     told_world_free(&told);
 }
 
@@ -288,7 +289,6 @@ static void check_told(struct world *world, uint32_t group)
 {
     struct machine *leader = leader_of(world, group);
     uint64_t at = 0;
-    bool is_known = false;
     CHECK(leader != NULL);
     for (uint32_t i = 0; leader != NULL && i < world->count; i++) {
         const struct hints *hints = world->hosts[i].node.hints;
@@ -303,8 +303,7 @@ static void check_told(struct world *world, uint32_t group)
             CHECK_EQ(hint->term, raft_term(raft));
             CHECK(raft_config_equal(&hint->members, raft_config(raft, &at)));
         }
-        CHECK_EQ(hints_held(hints, number_of(leader->at), &is_known), GROUPS);
-        CHECK(is_known);
+        CHECK_EQ(hints_held(hints, number_of(leader->at)).partitions, GROUPS);
     }
 }
 

@@ -53,6 +53,7 @@ static void entry_make(struct prng *prng, uint32_t partition, struct hints_wire_
 static void sent_make(struct prng *prng, uint32_t percent, struct sent *sent)
 {
     sent->head = (struct hints_wire_head){ .is_all = prng_chance(prng, 1, 2),
+                                           .epoch = prng_next(prng),
                                            .held = (uint32_t)prng_below(prng, PARTITIONS + 1) };
     sent->bytes.size = 0;
     (void)buffer_reserve(&sent->bytes, HINTS_WIRE_HEAD_BYTES);
@@ -116,6 +117,7 @@ static void check_read(const struct sent *sent)
     struct hints_wire_entry entry;
     CHECK(hints_wire_open(buffer_slice(&sent->bytes), PARTITIONS, &reader, &head));
     CHECK_EQ(head.is_all, sent->head.is_all);
+    CHECK_EQ(head.epoch, sent->head.epoch);
     CHECK_EQ(head.held, sent->head.held);
     CHECK_EQ(head.count, sent->head.count);
     for (uint32_t i = 0; i < sent->head.count; i++) {
@@ -148,11 +150,11 @@ TEST(random_frames_say_the_same_when_read)
 /* What each byte stands for, by hand: the format is not what this code happens to write. */
 TEST(the_format_is_as_documented)
 {
-    const char expected[] = "\1\1\5\0\0\0\2\0\0\0"
+    const char expected[] = "\2\1\x0c\0\0\0\0\0\0\0\5\0\0\0\2\0\0\0"
                             "\3\xac\2\6\x80\1\x13\0"
                             "\1\1\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\1"
                             "\x0a\4\1\0\0\0";
-    struct hints_wire_head head = { .is_all = true, .held = 5, .count = 2 };
+    struct hints_wire_head head = { .is_all = true, .epoch = 12, .held = 5, .count = 2 };
     struct hints_wire_entry leads = { .partition = 3, .term = 300, .flags = 6, .bytes_left = 128 };
     struct hints_wire_entry left = { .partition = 10, .term = 4, .flags = HINT_NOT_LEADING };
     char bytes[HINTS_WIRE_HEAD_BYTES + 2 * HINTS_WIRE_ENTRY_BYTES_MAX];
@@ -237,19 +239,19 @@ TEST(what_cannot_be_true_is_refused)
     CHECK(!IS_READ("\3\1\1\0\0\0\3\1\1\0\0\0", 2));                    /* twice */
     CHECK(!IS_READ("\3\1\1\0\0\0", 0) && !IS_READ("\3\1\1\0\0\0", 2)); /* another count */
     CHECK(!IS_READ("", UINT32_MAX) && !IS_READ("", 1) && IS_READ("", 0)); /* a promise */
-    char head[HINTS_WIRE_HEAD_BYTES] = { 1 };
+    char head[HINTS_WIRE_HEAD_BYTES] = { 2 };
     uint32_t count = 0;
     struct hints_wire_reader reader = { .entries_left = 1 };
     CHECK(!hints_wire_is_whole(&reader)); /* nor before it has been looked for */
     CHECK(frame_read(slice_make(head, sizeof(head)), &count));
-    store_u32(head + 2, PARTITIONS + 1); /* held: more than there are */
+    store_u32(head + 10, PARTITIONS + 1); /* held: more than there are */
     CHECK(!frame_read(slice_make(head, sizeof(head)), &count));
-    store_u32(head + 2, PARTITIONS);
+    store_u32(head + 10, PARTITIONS);
     CHECK(frame_read(slice_make(head, sizeof(head)), &count));
     head[1] = 2;
     CHECK(!frame_read(slice_make(head, sizeof(head)), &count));
     head[1] = 0;
-    head[0] = 2;
+    head[0] = 1;
     CHECK(!frame_read(slice_make(head, sizeof(head)), &count));
 }
 

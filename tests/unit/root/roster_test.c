@@ -57,7 +57,7 @@ static void world_init(struct world *world, uint32_t count, uint64_t factor, uin
     world->members.settings.values[SETTING_REPLICATION_FACTOR] = factor;
     world->members.settings.values[SETTING_DOWN_REPLACE_AFTER] = after_s;
     for (unsigned i = 0; i < MEMBERS_MAX; i++) {
-        world->facts[i] = (struct roster_fact){ .is_alive = true, .is_named = true };
+        world->facts[i] = (struct roster_fact){ .is_alive = true, .is_free = false };
     }
 }
 
@@ -192,7 +192,7 @@ TEST(a_drained_member_leaves_when_nothing_names_it)
     drain.member.state = MEMBER_DRAINING;
     apply(&world, &drain);
     CHECK_EQ(run(&world, 60000), 0);
-    world.facts[1].is_named = false;
+    world.facts[1].is_free = true;
     CHECK(step(&world));
     CHECK_EQ(state(&world, 1), MEMBER_LEFT);
     world.facts[1].is_alive = false; /* it stops */
@@ -216,7 +216,7 @@ TEST(a_dead_member_can_be_drained)
     drain.member.state = MEMBER_DRAINING;
     apply(&world, &drain);
     CHECK_EQ(state(&world, 3), MEMBER_DRAINING);
-    world.facts[3].is_named = false;
+    world.facts[3].is_free = true;
     CHECK_EQ(run(&world, ROSTER_LEFT_MS + 2000), 2);
     CHECK_EQ(world.members.count, 4);
 }
@@ -258,7 +258,7 @@ TEST(random_lives_settle)
             } else {
                 rise(&world, at);
             }
-            world.facts[at].is_named = prng_chance(&prng, 1, 2);
+            world.facts[at].is_free = prng_chance(&prng, 1, 2);
             world.term += prng_chance(&prng, 1, 30);
             (void)step(&world);
             CHECK(members_active(&world.members) >= 1);
@@ -266,7 +266,7 @@ TEST(random_lives_settle)
         }
         for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
             rise(&world, i);
-            world.facts[i].is_named = false;
+            world.facts[i].is_free = true;
         }
         (void)run(&world, 2 * MEMBERS_MAX * ROSTER_LEFT_MS);
         CHECK_EQ(run(&world, 60000), 0);
