@@ -1,11 +1,15 @@
 """cluster_bench.py - three minidb nodes beside one redis-server and beside three etcd nodes.
 
 All servers run on this machine: three processes share core 0, the load has core 1.  50 connections,
-keys of 16 bytes, values of 64, one slice after the other, the load to each of the three nodes in
-turn.  CPU is the sum over the three servers' threads, from /proc; what the load uses is not in it.
+keys of 16 bytes, values of 64, one slice after the other.  CPU is the sum over the three servers'
+threads, from /proc; what the load uses is not in it.
+
+SETs come from two kinds of clients: all 50 connections to one node, to each of the three in turn,
+which has to pass two of three writes on; and cluster-aware ones, which know who leads what and go
+there (slot port; their keys carry a tag and have 22 bytes).
 
 Both sides hold the same million keys before the first SET, so that both overwrite and neither is
-measured while it grows.
+measured while it grows; cluster-aware clients, who choose keys of their own, most of a million.
 
 The unit of the CPU rows is what one standalone redis-server without persistence uses for the same
 command at the same pipeline depth, so minidb's figure holds three copies, two of them sent over
@@ -28,6 +32,7 @@ from servers import (KEYS, LOAD_CORE, MINIDB, VALUE_BYTES, Process, Server, cpu_
 NODES = 3
 CLIENTS = 50
 LEASE_KEYS = 10_000
+KEYS_A_SLOT = KEYS // 16384  # a cluster-aware client chooses among so many of each slot
 IDLE_S = 10
 
 
@@ -43,7 +48,9 @@ def bench_cluster(table, options, directory):
             bench_idle(table, nodes)
             bench_etcd(table, nodes, slices, directory)
         fill(nodes[0], KEYS)
-        bench_set(table, nodes, theirs, sync, must, slices)
+        bench_set(table, nodes, theirs, sync, must, slices, is_aware=False)
+        fill_aware(nodes)
+        bench_set(table, nodes, theirs, sync, must, slices, is_aware=True)
         if sync == "always":
             bench_lease(table, nodes, theirs, slices)
         for node in nodes:
@@ -53,16 +60,24 @@ def bench_cluster(table, options, directory):
 
 # ── the rows ──────────────────────────────────────────────────────────────────────────────────────
 
-def bench_set(table, nodes, theirs, sync, must, slices):
+def bench_set(table, nodes, theirs, sync, must, slices, is_aware):
+    clients = "cluster-aware clients" if is_aware else "clients of one node"
     for (pipeline, ours_requests, theirs_requests), (must_be, aim) in zip(
             ((1, 30_000, 100_000), (16, 150_000, 500_000)), must):
         pairs = []
         for i in range(slices):
-            progress(f"SET {sync} pipeline {pipeline}: slice {i + 1} of {slices}")
-            pairs.append((load(nodes[i % NODES], "set", ours_requests, pipeline, measured=nodes)[1],
+            progress(f"SET {sync} pipeline {pipeline}, {clients}: slice {i + 1} of {slices}")
+            pairs.append((load(nodes[i % NODES], "set", ours_requests, pipeline, measured=nodes,
+                               is_aware=is_aware, keys=KEYS_A_SLOT if is_aware else KEYS)[1],
                           load(theirs, "set", theirs_requests, pipeline)[1]))
-        table.add(f"CPU of 3 nodes per SET {sync} / redis SET, pipeline {pipeline}", must_be, aim,
-                  [a / b for a, b in pairs], median(pairs, 0), median(pairs, 1), "us/op")
+        table.add(f"CPU of 3 nodes per SET {sync} / redis SET, pipeline {pipeline}, {clients}",
+                  must_be, aim, [a / b for a, b in pairs], median(pairs, 0), median(pairs, 1),
+                  "us/op")
+
+
+def fill_aware(nodes):
+    progress("filling the keys of cluster-aware clients")
+    load(nodes[0], "set", 2 * KEYS, 64, measured=nodes, is_aware=True, keys=KEYS_A_SLOT)
 
 
 def bench_lease(table, nodes, theirs, slices):
@@ -125,13 +140,15 @@ def median(pairs, at):
 def minidb_cluster(directory, *extra):
     seed_port, nodes = free_port(), []
     for number in range(1, NODES + 1):
-        port = free_port()
+        port, slot_port = free_port(), free_port()
         cluster_port = seed_port if number == 1 else free_port()
         seed = [] if number == 1 else ["--seed", f"127.0.0.1:{seed_port}"]
         nodes.append(Server(f"n{number}", [
             MINIDB, "--node-id", f"n{number}", "--port", str(port), "--cluster-port",
-            str(cluster_port), "--data-dir", os.path.join(directory, f"n{number}"),
+            str(cluster_port), "--slot-port", str(slot_port),
+            "--data-dir", os.path.join(directory, f"n{number}"),
             "--log-level", "warn", *seed, *extra], port))
+        nodes[-1].slot_port = slot_port
     wait_still(nodes[0])
     return nodes
 

@@ -118,15 +118,16 @@ def redis(*extra, directory="/tmp"):
         extra or ("--save", "", "--appendonly", "no"))], port)
 
 
-def load(server, test, requests, pipeline, keys=KEYS, clients=50, measured=None):
+def load(server, test, requests, pipeline, keys=KEYS, clients=50, measured=None, is_aware=False):
     """One slice of load; returns (operations per second, CPU microseconds per operation of all
     servers in `measured`, else of this one).  test: a name that redis-benchmark knows, or a command
-    as a list of words."""
+    as a list of words.  is_aware: the client learns who leads what and goes there (slot port)."""
     measured = measured or [server]
     what = ["-t", test] if isinstance(test, str) else []
     command = [] if isinstance(test, str) else test
+    where = ["--cluster", "-p", str(server.slot_port)] if is_aware else ["-p", str(server.port)]
     before, begun = cpu_of(measured), time.monotonic()
-    subprocess.run(["taskset", "-c", LOAD_CORE, "redis-benchmark", "-p", str(server.port), *what,
+    subprocess.run(["taskset", "-c", LOAD_CORE, "redis-benchmark", *where, *what,
                     "-n", str(requests), "-P", str(pipeline), "-c", str(clients), "-r", str(keys),
                     "-d", str(VALUE_BYTES), "-q", *command], check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
