@@ -146,7 +146,10 @@ int cluster_listen(struct node *node, char *error, size_t error_size)
         log_event(node->log, LOG_INFO, "cluster_port_closed", LOG_STR("reason", closed));
         return 0;
     }
-    struct peers_options options = { .seed = io_random(node->io) };
+    struct peers_options options = {
+        .seed = io_random(node->io),
+        .secret = node->config->cluster_secret,
+    };
     hello_make(node, &options.self);
     node->peers = peers_new(node->io, &options);
     node->join = join_new();

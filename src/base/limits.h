@@ -93,7 +93,7 @@ enum {
     PEER_LINKS_MAX = 512,            /* two in each direction to every member, and as many again */
     PEER_LINKS_INBOUND_MAX = 256,    /* of them accepted, so that dialing always finds room */
     PEER_DIALED_MAX = 128,           /* outgoing links at which only members are dialed any more */
-    PEER_STRANGERS_MAX = 32, /* accepted and without HELLO: the oldest makes way for the newest */
+    PEER_STRANGERS_MAX = 32, /* accepted, not yet let in: the oldest makes way for the newest */
     PEER_JOINS_MAX = 8,      /* accepted PEER_JOIN links: nodes join one by one */
     PEER_RAFT_QUEUE_BYTES_MAX = 8 << 20, /* unsent bytes of a link at which it takes no further */
     PEER_CLIENT_QUEUE_BYTES_MAX = 8 << 20,

@@ -55,6 +55,7 @@ void link_free(struct peer_link *link)
     peers->stats.links -= 1;
     buffer_free(&link->input);
     buffer_free(&link->output);
+    buffer_free(&link->said);
     mem_free(link);
 }
 
@@ -82,7 +83,7 @@ void link_down(struct peer_link *link, const char *reason)
 
 void link_refuse(struct peer_link *link, const char *code, const char *reason)
 {
-    ASSERT(link->state == LINK_GREETING);
+    ASSERT(link->state == LINK_GREETING || link->state == LINK_PROVING);
     struct buffer *output = &link->output;
     output->size += peer_refusal_encode(code, reason, buffer_reserve(output, PEER_HELLO_BYTES_MAX));
     (void)snprintf(link->reason, sizeof(link->reason), "refused: %s", reason);
@@ -102,6 +103,10 @@ void link_say_hello(struct peer_link *link)
 {
     struct peer_hello hello = link->peers->options.self;
     hello.channel = (uint8_t)link->channel;
+    if (link->peers->key != NULL) {
+        struct io *io = link->peers->io;
+        peer_nonce_make(io_random(io), io_random(io), hello.nonce);
+    }
     struct buffer *output = &link->output;
     output->size += peer_hello_encode(&hello, buffer_reserve(output, PEER_HELLO_BYTES_MAX));
     peers_mark_dirty(link);
@@ -111,7 +116,7 @@ void link_up(struct peer_link *link)
 {
     struct peers *peers = link->peers;
     const struct peer_hello *self = &peers->options.self;
-    ASSERT(link->state == LINK_GREETING);
+    ASSERT(link->state == (peers->key != NULL ? LINK_PROVING : LINK_GREETING));
     /* Of a JOIN link it is the accepting side's cluster: the other has none yet. */
     uint64_t cluster =
         peer_hello_cluster(link->channel == PEER_JOIN && link->is_outgoing ? &link->hello : self);
@@ -141,6 +146,7 @@ enum link_received link_receive(struct peer_link *link, struct peer_frame *out_f
     }
     switch (link->state) {
     case LINK_GREETING:
+    case LINK_PROVING:
         return receive_line(link);
     case LINK_UP:
         return receive_frame(link, out_frame);

@@ -4,6 +4,8 @@
  *   dialed:    CONNECTING -> GREETING -> UP -> DOWN
  *   accepted:                GREETING -> UP -> DOWN        (refused: GREETING -> CLOSING -> DOWN)
  *
+ * With a cluster-secret PROVING lies between GREETING and UP.
+ *
  * Received bytes are parsed where they lie, in the buffer of the io.  Only a line or a frame that
  * is not whole is copied, into `input`, which never holds more than one.  What is sent is built in
  * `output`, behind what still waits there.
@@ -23,6 +25,7 @@
 #include "base/limits.h"
 #include "base/prng.h"
 #include "io/io.h"
+#include "network/peer_proof.h"
 #include "network/peers.h"
 
 enum {
@@ -37,6 +40,7 @@ _Static_assert(PEER_RAFT == 0 && (int)PEER_CLIENT == MEMBER_DIALS - 1, "they ind
 enum link_state {
     LINK_CONNECTING,
     LINK_GREETING, /* waits for the other side's HELLO */
+    LINK_PROVING,  /* HELLOs were exchanged; waits for the other side's proof */
     LINK_UP,
     LINK_CLOSING, /* what is queued is sent, then it is closed */
     LINK_DOWN,
@@ -56,6 +60,8 @@ struct peer_link {
     struct io_socket *socket;
     struct peer_hello hello; /* the other side's */
     struct peer_route route_in, route_out;
+    struct buffer said;        /* with a secret: our HELLO, until the answer is here (dialed) */
+    struct peer_proofs proofs; /* PROVING */
 
     struct buffer input; /* a part of a line or of a frame */
     struct buffer output;
@@ -90,6 +96,7 @@ struct peers {
     struct io *io;
     struct peers_options options;
     struct prng prng;
+    struct hmac *key; /* of proofs; NULL: there is no secret */
     struct io_socket *listeners[PEER_LISTENERS_MAX];
     uint32_t listeners_count;
 
@@ -131,9 +138,9 @@ void link_down(struct peer_link *link, const char *reason);
 void link_refuse(struct peer_link *link, const char *code, const char *reason);
 /* What a negative result of the io means, for people. */
 const char *link_error_text(int64_t result);
-/* Queues our HELLO. */
+/* Queues our HELLO, with a nonce where there is a secret. */
 void link_say_hello(struct peer_link *link);
-/* HELLOs were exchanged. */
+/* The greeting is over. */
 void link_up(struct peer_link *link);
 
 enum link_received {
@@ -174,5 +181,7 @@ void peers_complain(struct peer_link *link, const char *text);
 
 /* A listener has a new connection, or has none to give. */
 void peers_accept(struct peers *peers, const struct io_event *event);
-/* The line a link waited for has come, good or not: it goes UP, or ends. */
+/* A dialed link is connected: it says HELLO. */
+void peers_greet_first(struct peer_link *link);
+/* The line a link waited for has come, good or not: it goes on, goes UP, or ends. */
 void peers_greet(struct peer_link *link, struct slice line);

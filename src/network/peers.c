@@ -41,6 +41,8 @@ struct peers *peers_new(struct io *io, const struct peers_options *options)
     struct peers *peers = mem_zalloc(sizeof(*peers));
     peers->io = io;
     peers->options = *options;
+    peers->options.secret = NULL;
+    peers->key = peer_proof_key(options->secret);
     default_set(&peers->options.hello_timeout_ms, 2000);
     default_set(&peers->options.ping_interval_ms, 1000);
     default_set(&peers->options.silence_timeout_ms, 3000);
@@ -68,6 +70,7 @@ void peers_free(struct peers *peers)
             link_free(link);
         }
     }
+    hmac_free(peers->key);
     mem_free(peers);
 }
 
@@ -127,7 +130,8 @@ void peers_set_self(struct peers *peers, const struct peer_hello *self)
     peers->options.self = *self;
     for (uint32_t i = 0; !is_same && i < peers->places_used; i++) {
         struct peer_link *link = peers->links[i];
-        bool is_told = link != NULL && (link->is_outgoing || link->state == LINK_UP);
+        bool is_told = link != NULL &&
+                       (link->is_outgoing || link->state == LINK_UP || link->state == LINK_PROVING);
         if (is_told && link->channel != PEER_JOIN) {
             link_end(link, "this node has another identity now");
         }
@@ -424,7 +428,7 @@ void peers_on_event(struct peers *peers, const struct io_event *event)
             link_down(link, link_error_text(event->result));
         } else {
             link->state = LINK_GREETING;
-            link_say_hello(link);
+            peers_greet_first(link);
         }
         break;
     case IO_EVENT_RECV:
@@ -448,6 +452,7 @@ static void recv_take(struct peer_link *link, const struct io_event *event)
     if (event->result <= 0) {
         const char *closed = link->state == LINK_UP ? "closed by the other side"
                                                     : "closed by the other side before HELLO";
+        closed = link->state == LINK_PROVING ? "closed by the other side before its proof" : closed;
         link_down(link, event->result < 0 ? link_error_text(event->result) : closed);
         return;
     }
@@ -624,6 +629,7 @@ static void link_tick(struct peer_link *link)
     if (link->state != LINK_UP) {
         if (now_ns >= link->deadline_ns) {
             link_down(link, link->state == LINK_CONNECTING ? "no connection in time"
+                            : link->state == LINK_PROVING  ? "no proof in time"
                                                            : "no HELLO in time");
         }
         return;

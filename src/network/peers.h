@@ -27,6 +27,8 @@
  *   - A frame that was queued is delivered once or, when the link breaks, perhaps not at all;
  * frames of one link are delivered in order.
  *   - A peer that says nothing for 3 s (options) is DOWN.  Each side says something every second.
+ *   - With a secret no link is UP, none is replaced and nobody is taken for a member, and no word
+ * of our removal counts, before the other side has proved that it knows the secret.
  *   - Memory is bounded: links (PEER_LINKS_MAX), bytes before HELLO, the queue of a link (its
  *     channel's bound plus one frame), one frame being received per link; of PEER_JOIN links we
  *     accepted at most PEER_JOIN_BYTES_MAX.
@@ -53,7 +55,8 @@ enum {
 struct peers_options {
     struct peer_hello self;      /* its channel is not used */
     uint64_t seed;               /* of the redial jitter */
-    uint32_t hello_timeout_ms;   /* from dialing or accepting to HELLO (2000) */
+    const char *secret;          /* that both sides must know; NULL, "": none.  Not kept */
+    uint32_t hello_timeout_ms;   /* from dialing or accepting to the greeting's end (2000) */
     uint32_t ping_interval_ms;   /* an idle link says something this often (1000) */
     uint32_t silence_timeout_ms; /* nothing heard: the link is broken (3000) */
     uint32_t redial_min_ms;      /* (50) */
@@ -109,7 +112,7 @@ bool peers_owns(const struct peers *peers, const struct io_event *event);
 void peers_on_event(struct peers *peers, const struct io_event *event);
 
 enum peer_event_kind {
-    PEER_EVENT_UP,   /* HELLOs were exchanged; frames can be sent */
+    PEER_EVENT_UP,   /* the greeting is over; frames can be sent */
     PEER_EVENT_DOWN, /* the link ended (or could not be established) */
     PEER_EVENT_FRAME,
 };

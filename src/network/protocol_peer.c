@@ -31,6 +31,7 @@ static const struct hello_member {
     { "host", offsetof(struct peer_hello, host), sizeof(((struct peer_hello *)0)->host) },
     { "version", offsetof(struct peer_hello, version), sizeof(((struct peer_hello *)0)->version) },
     { "zone", offsetof(struct peer_hello, zone), sizeof(((struct peer_hello *)0)->zone) },
+    { "nonce", offsetof(struct peer_hello, nonce), sizeof(((struct peer_hello *)0)->nonce) },
 };
 
 static const struct hello_member hello_numbers[] = {
@@ -102,7 +103,10 @@ size_t peer_hello_encode(const struct peer_hello *hello, char *out)
     member_set(object, "protocol", json_integer(PEER_PROTOCOL));
     member_set(object, "channel", json_string(peer_channel_name(hello->channel)));
     for (size_t i = 0; i < ARRAY_COUNT(hello_texts); i++) {
-        member_set(object, hello_texts[i].name, text_to_json(base + hello_texts[i].offset));
+        const char *text = base + hello_texts[i].offset;
+        if (text[0] != '\0' || text != hello->nonce) { /* without a secret nothing is new */
+            member_set(object, hello_texts[i].name, text_to_json(text));
+        }
     }
     for (size_t i = 0; i < ARRAY_COUNT(hello_numbers); i++) {
         member_set(object, hello_numbers[i].name,
@@ -265,7 +269,8 @@ static bool channel_decode(const json_t *root, struct peer_hello *hello,
     return fail(complaint, "\"channel\" must be raft, client, bulk or join");
 }
 
-static bool is_cluster_id(const char *text)
+/* 16 bytes as hex digits, or nothing. */
+static bool is_hex_or_empty(const char *text)
 {
     size_t digits = strspn(text, "0123456789abcdef");
     return text[digits] == '\0' && (digits == 0 || digits == 32);
@@ -284,8 +289,8 @@ static bool members_decode(const json_t *root, struct peer_hello *hello,
     for (size_t i = 0; is_good && i < ARRAY_COUNT(hello_shorts); i++) {
         is_good = short_decode(root, &hello_shorts[i], hello, complaint);
     }
-    if (is_good && !is_cluster_id(hello->cluster)) {
-        return fail(complaint, "\"cluster\" must be 32 hex digits or empty");
+    if (is_good && (!is_hex_or_empty(hello->cluster) || !is_hex_or_empty(hello->nonce))) {
+        return fail(complaint, "\"cluster\" and \"nonce\" must be 32 hex digits or empty");
     }
     if (is_good && (hello->node[0] == '\0' || hello->number == 0)) {
         return fail(complaint, "\"node\" and \"number\" must not be empty");
@@ -344,9 +349,17 @@ enum peer_hello_result peer_hello_decode(struct slice line, struct peer_hello *o
     return result;
 }
 
-static uint64_t hex_value(char digit)
+static unsigned hex_value(char digit)
 {
-    return (uint64_t)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+    return (unsigned)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+}
+
+/* `text` has 2 * count digits at least. */
+static void bytes_from_hex(const char *text, uint8_t *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        out[i] = (uint8_t)(hex_value(text[2 * i]) << 4 | hex_value(text[2 * i + 1]));
+    }
 }
 
 uint64_t peer_hello_cluster(const struct peer_hello *hello)
@@ -354,13 +367,56 @@ uint64_t peer_hello_cluster(const struct peer_hello *hello)
     if (hello->cluster[0] == '\0') {
         return 0;
     }
-    ASSERT(is_cluster_id(hello->cluster));
-    unsigned char bytes[8];
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        bytes[i] = (unsigned char)(hex_value(hello->cluster[2 * i]) << 4 |
-                                   hex_value(hello->cluster[2 * i + 1]));
-    }
+    ASSERT(is_hex_or_empty(hello->cluster));
+    uint8_t bytes[8];
+    bytes_from_hex(hello->cluster, bytes, sizeof(bytes));
     return load_u64(bytes);
+}
+
+/* ── proofs ──────────────────────────────────────────────────────────────────────────────────── */
+
+size_t peer_proof_encode(const uint8_t proof[PEER_PROOF_BYTES], char *out)
+{
+    char digits[2 * PEER_PROOF_BYTES + 1];
+    for (size_t i = 0; i < PEER_PROOF_BYTES; i++) {
+        (void)snprintf(digits + 2 * i, 3, "%02x", proof[i]);
+    }
+    int size =
+        snprintf(out, PEER_HELLO_BYTES_MAX, "{\"type\":\"PROOF\",\"proof\":\"%s\"}\n", digits);
+    ASSERT(size > 0 && size < PEER_HELLO_BYTES_MAX);
+    return (size_t)size;
+}
+
+static enum peer_hello_result proof_decode(const json_t *root, uint8_t out_proof[PEER_PROOF_BYTES],
+                                           const struct complaint *complaint)
+{
+    if (json_is_false(json_object_get(root, "success"))) {
+        return refusal_decode(root, complaint);
+    }
+    const char *type = json_string_value(json_object_get(root, "type"));
+    const char *digits = json_string_value(json_object_get(root, "proof"));
+    if (type == NULL || strcmp(type, "PROOF") != 0 || digits == NULL ||
+        strlen(digits) != 2 * (size_t)PEER_PROOF_BYTES ||
+        strspn(digits, "0123456789abcdef") != 2 * (size_t)PEER_PROOF_BYTES) {
+        (void)fail(complaint, "the line is no proof of cluster-secret");
+        return PEER_HELLO_MALFORMED;
+    }
+    bytes_from_hex(digits, out_proof, PEER_PROOF_BYTES);
+    return PEER_HELLO_OK;
+}
+
+enum peer_hello_result peer_proof_decode(struct slice line, uint8_t out_proof[PEER_PROOF_BYTES],
+                                         char *error, size_t error_size)
+{
+    ASSERT(error_size > 0);
+    struct complaint complaint = { error, error_size };
+    json_t *root = line_parse(line_trim(line), &complaint);
+    if (root == NULL) {
+        return PEER_HELLO_MALFORMED;
+    }
+    enum peer_hello_result result = proof_decode(root, out_proof, &complaint);
+    json_decref(root);
+    return result;
 }
 
 /* ── frames ──────────────────────────────────────────────────────────────────────────────────── */

@@ -14,7 +14,9 @@
  *
  * Everything is covered by CRC-32C: the header by its own, which is checked before the size in it
  * is believed; the body by the one in the header.  The HELLO line ends with a "crc" of what stands
- * before it; a line without one is accepted (a person types none).
+ * before it; a line without one is accepted (a person types none).  Where there is a cluster-secret
+ * the HELLOs carry nonces, and a line from each side proves that it knows the secret
+ * (peer_proof.h).
  *
  * Who frames are from and to is repeated in each of them: what was meant for a predecessor with the
  * same address never gets to its successor.
@@ -33,6 +35,8 @@ enum {
     PEER_PROTOCOL = 1,
     PEER_FRAME_MAGIC = 0x3146504d, /* "MPF1" */
     PEER_FRAME_HEADER_BYTES = 48,
+    PEER_NONCE_TEXT_BYTES = 33, /* 16 bytes as hex digits, and a NUL */
+    PEER_PROOF_BYTES = 32,
 };
 
 /* What a link is for.  JOIN is the only one open to nodes that are no members. */
@@ -65,6 +69,7 @@ struct peer_hello {
     uint16_t weight;       /* how much it takes, beside others; 0: not said */
     char version[32];      /* of the program: for people */
     char zone[64];         /* "": none */
+    char nonce[PEER_NONCE_TEXT_BYTES]; /* of this one link; "": without cluster-secret */
 };
 
 /* The cluster as frames and Raft messages name it: the first 8 bytes of the id, 0 for none. */
@@ -89,6 +94,15 @@ MUST_USE enum peer_hello_result peer_hello_decode(struct slice line, struct peer
 /* Writes a refusal line with its newline to `out`, which has room for PEER_HELLO_BYTES_MAX bytes;
  * returns its size.  `code` is one upper-case word; `error` is cut if it is very long. */
 size_t peer_refusal_encode(const char *code, const char *error, char *out);
+
+/* Writes the line that proves something with its newline to `out`, which has room for
+ * PEER_HELLO_BYTES_MAX bytes; returns its size. */
+size_t peer_proof_encode(const uint8_t proof[PEER_PROOF_BYTES], char *out);
+
+/* Reads it; as peer_hello_decode, but for PEER_HELLO_PROTOCOL. */
+MUST_USE enum peer_hello_result peer_proof_decode(struct slice line,
+                                                  uint8_t out_proof[PEER_PROOF_BYTES], char *error,
+                                                  size_t error_size);
 
 /* ── frames ──────────────────────────────────────────────────────────────────────────────────── */
 

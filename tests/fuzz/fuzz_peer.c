@@ -2,8 +2,9 @@
  * fuzz_peer.c — any bytes at the cluster port: HELLO lines and frames.
  *
  * The first byte says how much help the rest gets: nothing, a good HELLO of a member before it, or
- * good frame headers as well.  The second chooses the pieces.  Fed whole and fed in pieces it must
- * come to the same, and a HELLO that is understood must come out the same when it is sent on.
+ * good frame headers as well; and whether a secret is to be proved, which no bytes can.  The second
+ * chooses the pieces.  Fed whole and fed in pieces it must come to the same, and a HELLO that is
+ * understood must come out the same when it is sent on.
  */
 #include "network/peers.h"
 
@@ -15,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { HELP_HELLO = 1, HELP_FRAMES = 2, CHANNEL_SHIFT = 2, PORT = 7700 };
+enum { HELP_HELLO = 1, HELP_FRAMES = 2, CHANNEL_SHIFT = 2, SECRET = 16, PORT = 7700 };
 
 static const struct peer_hello us = {
     .node = "us", .number = 1, .incarnation = 11, .cluster = "00112233445566778899aabbccddeeff"
@@ -23,6 +24,22 @@ static const struct peer_hello us = {
 static const struct peer_hello member = {
     .node = "them", .number = 2, .incarnation = 22, .cluster = "00112233445566778899aabbccddeeff"
 };
+
+static void check_proof(struct slice line)
+{
+    uint8_t proof[PEER_PROOF_BYTES];
+    uint8_t again[PEER_PROOF_BYTES];
+    char error[100];
+    char encoded[PEER_HELLO_BYTES_MAX];
+    if (peer_proof_decode(line, proof, error, sizeof(error)) != PEER_HELLO_OK) {
+        return;
+    }
+    size_t size = peer_proof_encode(proof, encoded);
+    enum peer_hello_result result =
+        peer_proof_decode(slice_make(encoded, size), again, error, sizeof(error));
+    ASSERT(result == PEER_HELLO_OK);
+    ASSERT(memcmp(proof, again, sizeof(proof)) == 0);
+}
 
 static void check_hello(struct slice line)
 {
@@ -47,6 +64,9 @@ static void stream_build(struct buffer *out, unsigned help, struct slice data)
     if ((help & HELP_HELLO) != 0) {
         struct peer_hello hello = member;
         hello.channel = (uint8_t)(help >> CHANNEL_SHIFT) % PEER_CHANNELS;
+        if ((help & SECRET) != 0) {
+            peer_nonce_make(1, 2, hello.nonce);
+        }
         out->size += peer_hello_encode(&hello, buffer_reserve(out, PEER_HELLO_BYTES_MAX));
     }
     while ((help & HELP_FRAMES) != 0 && data.size > 3) {
@@ -98,13 +118,13 @@ static struct peer_link **link_accept(struct sim_world *world, struct sim_node *
     return &peers->links[0];
 }
 
-static void feed(struct slice input, size_t piece, struct buffer *out)
+static void feed(struct slice input, size_t piece, const char *secret, struct buffer *out)
 {
     struct sim_options sim_options = sim_options_calm();
     struct sim_world *world = sim_world_new(1, &sim_options);
     struct sim_node *node = sim_node_new(world, "us");
     struct io *io = sim_node_boot(node);
-    struct peers_options options = { .self = us };
+    struct peers_options options = { .self = us, .secret = secret };
     struct peer_member known = { .number = 2, .incarnation = 22, .host = "10.0.0.9", .port = PORT };
     struct peers *peers = peers_new(io, &options);
     int status = peers_listen(peers, "0.0.0.0", PORT);
@@ -128,6 +148,7 @@ static void feed(struct slice input, size_t piece, struct buffer *out)
         at += size;
     }
     buffer_printf(out, "%s", peers_stats(peers)->links_up == 1 ? "up" : "down");
+    ASSERT(secret == NULL || peers_stats(peers)->links_up_total == 0);
     peers_free(peers);
     io_free(io);
     sim_world_free(world);
@@ -139,12 +160,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     check_hello(slice_make(data + 2, size - 2));
+    check_proof(slice_make(data + 2, size - 2));
+    const char *secret = (data[0] & SECRET) != 0 ? "secret" : NULL;
     struct buffer input = { 0 };
     struct buffer whole = { 0 };
     struct buffer pieces = { 0 };
     stream_build(&input, data[0], slice_make(data + 2, size - 2));
-    feed(buffer_slice(&input), SIZE_MAX, &whole);
-    feed(buffer_slice(&input), 1 + data[1], &pieces);
+    feed(buffer_slice(&input), SIZE_MAX, secret, &whole);
+    feed(buffer_slice(&input), 1 + data[1], secret, &pieces);
     ASSERT(slice_equal(buffer_slice(&whole), buffer_slice(&pieces)));
     buffer_free(&input);
     buffer_free(&whole);

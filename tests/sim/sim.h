@@ -100,6 +100,7 @@ struct sim_plan {
     uint32_t safety_ms;
     struct sim_options machine; /* of network and disks while faults happen */
     bool faults_from_start;     /* also while the cluster forms */
+    bool has_secret;            /* links are proved */
 };
 
 /* is_fixed: the members stay what they are, and disks keep what is synced. */

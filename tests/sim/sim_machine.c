@@ -55,6 +55,7 @@ static void configure(const struct sim *sim, struct sim_machine *machine)
         option_set_number(config, "heartbeat-ms", sim->plan.heartbeat_ms);
         option_set_number(config, "election-timeout-ms", sim->plan.election_timeout_ms);
         option_set(config, "strong-reads", sim->plan.lease_reads ? "lease" : "readindex");
+        option_set(config, "cluster-secret", sim->plan.has_secret ? "the nodes know it" : "");
     }
     if (machine->number > 0) {
         (void)snprintf(text, sizeof(text), "10.0.0.1:%u", SIM_CLUSTER_PORT);

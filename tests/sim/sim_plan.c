@@ -141,6 +141,14 @@ static void draw_changes(struct sim_plan *plan, uint64_t seed)
     }
 }
 
+/* From a generator of its own: the seeds kept as regression tests live as before, without one. */
+static void draw_secret(struct sim_plan *plan, uint64_t seed)
+{
+    struct prng prng;
+    prng_init(&prng, seed ^ UINT64_C(0x68656c6c6f));
+    plan->has_secret = prng_chance(&prng, 1, 4);
+}
+
 void sim_plan_draw(struct sim_plan *plan, uint64_t seed, bool is_fixed)
 {
     struct prng prng;
@@ -172,6 +180,7 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed, bool is_fixed)
     plan->bad_disk = UINT32_MAX;
     if (!is_fixed) {
         draw_changes(plan, seed);
+        draw_secret(plan, seed);
     }
 }
 
@@ -218,7 +227,7 @@ void sim_plan_print(const struct sim_plan *plan, struct buffer *out)
     for (uint32_t i = 0; i < FAULT_KINDS; i++) {
         buffer_printf(out, i > 0 ? " %u" : "%u", plan->weights[i]);
     }
-    buffer_printf(out, "] restart %u ms safety %u ms\n    ", plan->restart_mean_ms,
-                  plan->safety_ms);
+    buffer_printf(out, "] restart %u ms safety %u ms secret %d\n    ", plan->restart_mean_ms,
+                  plan->safety_ms, plan->has_secret);
     sim_options_print(&plan->machine, out);
 }

@@ -309,7 +309,7 @@ static struct world *world_new_of(uint32_t count, uint64_t seed, const struct si
     return world;
 }
 
-static struct world *world_new(uint32_t count, uint64_t seed)
+static inline struct world *world_new(uint32_t count, uint64_t seed)
 {
     struct sim_options options = sim_options_calm();
     struct world *world = world_new_of(count, seed, &options);
