@@ -242,33 +242,45 @@ static uint64_t host_setting_get(struct host *host, uint32_t at)
     return is_unfixed ? node->config->replication_factor : value;
 }
 
-/* One pair, as a proposal; false: `error` says what is wrong. */
-static bool setting_parse(const struct slice *pair, struct roster_change *out, struct buffer *error)
+/* Adds a pair to the change; false: `error` says what is wrong. */
+static bool setting_parse(const struct slice *pair, struct roster_change *change,
+                          struct buffer *error)
 {
     int name_size = pair[0].size > 128 ? 128 : (int)pair[0].size;
+    struct setting_value set;
     uint64_t least = 0;
     uint64_t most = 0;
-    *out = (struct roster_change){ .change = MEMBER_SETTING };
-    if (!setting_find(pair[0], &out->setting)) {
+    if (!setting_find(pair[0], &set.setting)) {
         buffer_printf(error, "ERR Unknown option of the cluster - '%.*s'", name_size, pair[0].data);
         return false;
     }
-    setting_range(out->setting, &least, &most);
-    if (text_to_u64(pair[1], &out->value) && setting_takes(out->setting, out->value)) {
-        return true;
+    const char *name = setting_name(set.setting);
+    for (uint32_t i = 0; i < change->settings_count; i++) {
+        if (change->settings[i].setting == set.setting) {
+            buffer_printf(error,
+                          "ERR CONFIG SET failed (possibly related to argument '%s') - duplicate "
+                          "parameter",
+                          name);
+            return false;
+        }
     }
-    buffer_printf(error,
-                  "ERR CONFIG SET failed (possibly related to argument '%s') - argument must be "
-                  "between %" PRIu64 " and %" PRIu64 " inclusive",
-                  setting_name(out->setting), least, most);
-    return false;
+    setting_range(set.setting, &least, &most);
+    if (!text_to_u64(pair[1], &set.value) || !setting_takes(set.setting, set.value)) {
+        buffer_printf(error,
+                      "ERR CONFIG SET failed (possibly related to argument '%s') - argument must "
+                      "be between %" PRIu64 " and %" PRIu64 " inclusive",
+                      name, least, most);
+        return false;
+    }
+    change->settings[change->settings_count++] = set; /* each once: there is room */
+    return true;
 }
 
 static enum host_change host_settings_set(struct host *host, const struct slice *pairs,
                                           uint32_t count, struct buffer *error)
 {
     struct node *node = node_of(host);
-    struct roster_change change;
+    struct roster_change change = { .change = MEMBER_SETTING };
     for (uint32_t i = 0; i < count; i += 2) {
         if (!setting_parse(&pairs[i], &change, error)) {
             return HOST_CHANGE_REFUSED;
@@ -281,12 +293,7 @@ static enum host_change host_settings_set(struct host *host, const struct slice 
     if (!leads_cluster(node)) {
         return HOST_CHANGE_NOT_LEADER;
     }
-    for (uint32_t i = 0; i < count; i += 2) {
-        if (!setting_parse(&pairs[i], &change, error) || !roster_propose(node, &change)) {
-            return HOST_CHANGE_BUSY;
-        }
-    }
-    return HOST_CHANGE_OK;
+    return roster_propose(node, &change) ? HOST_CHANGE_OK : HOST_CHANGE_BUSY;
 }
 
 void host_membership_init(struct host *host)

@@ -6,7 +6,7 @@
  *   member   text id, text host, text zone, u64 incarnation, u16 cluster port, u16 port,
  *            u16 slot port, u8 weight, u8 enum member_state
  *   change   u8 format (3), u8 enum member_change, member;
- *            MEMBER_SETTING: u8 enum setting, u64 value
+ *            MEMBER_SETTING: u8 enum setting, u64 value, once or more often
  *   all      u8 format (3), u64 epoch, u64 index, u64 term, u16 size and the configuration
  *            (cluster/confchange.h), u8 count, members in the order in which they joined,
  *            u8 count, u64 settings, u8 count, (u64 number, u64 incarnation) of the removed
@@ -29,7 +29,8 @@ enum {
     MEMBER_OLD_BYTES = 8 + 2 + 2 + 2, /* behind the texts */
     MEMBER_FIXED_BYTES = MEMBER_OLD_BYTES + 1 + 1,
     MEMBER_BYTES_MAX = 3 * (1 + MEMBER_TEXT_MAX) + MEMBER_FIXED_BYTES,
-    SETTING_CHANGE_BYTES = 2 + 1 + 8,
+    SETTINGS_CHANGE_HEADER_BYTES = 1 + 1,
+    SETTING_VALUE_BYTES = 1 + 8,
     MEMBERS_HEADER_BYTES = 1 + 3 * 8 + 2,
     MEMBERS_TAIL_BYTES_MAX = 1 + SETTINGS_COUNT * 8 + 1 + MEMBERS_GONE_MAX * 16,
 };
@@ -156,30 +157,40 @@ bool members_change_decode(struct slice body, enum member_change *out_change,
            left.size == 0;
 }
 
-void members_setting_encode(enum setting setting, uint64_t value, struct buffer *out)
+void members_settings_encode(const struct setting_value *values, uint32_t count, struct buffer *out)
 {
-    char bytes[SETTING_CHANGE_BYTES] = { MEMBERS_FORMAT, MEMBER_SETTING, (char)setting };
-    ASSERT(setting_takes(setting, value));
-    store_u64(bytes + 3, value);
-    buffer_append(out, bytes, sizeof(bytes));
+    ASSERT(count >= 1);
+    ASSERT(count <= SETTINGS_COUNT);
+    buffer_append_byte(out, MEMBERS_FORMAT);
+    buffer_append_byte(out, MEMBER_SETTING);
+    for (uint32_t i = 0; i < count; i++) {
+        char bytes[SETTING_VALUE_BYTES] = { (char)values[i].setting };
+        ASSERT(setting_takes(values[i].setting, values[i].value));
+        store_u64(bytes + 1, values[i].value);
+        buffer_append(out, bytes, sizeof(bytes));
+    }
 }
 
-static bool is_setting_change(struct slice body)
+static bool is_settings_change(struct slice body)
 {
-    return body.size == SETTING_CHANGE_BYTES && body.data[0] == MEMBERS_FORMAT &&
-           body.data[1] == MEMBER_SETTING;
+    return body.size > SETTINGS_CHANGE_HEADER_BYTES && body.data[0] == MEMBERS_FORMAT &&
+           body.data[1] == MEMBER_SETTING &&
+           (body.size - SETTINGS_CHANGE_HEADER_BYTES) % SETTING_VALUE_BYTES == 0;
 }
 
 /* What this program does not know, or would not take, it leaves alone. */
-static void setting_change(struct members *members, struct slice body)
+static void settings_change(struct members *members, struct slice body)
 {
-    unsigned setting = (unsigned char)body.data[2];
-    uint64_t value = load_u64(body.data + 3);
-    if (setting < SETTINGS_COUNT && setting_takes((enum setting)setting, value) &&
-        members->settings.values[setting] != value) {
-        members->settings.values[setting] = value;
-        members->epoch++;
+    struct settings before = members->settings;
+    for (size_t at = SETTINGS_CHANGE_HEADER_BYTES; at < body.size; at += SETTING_VALUE_BYTES) {
+        unsigned setting = (unsigned char)body.data[at];
+        uint64_t value = load_u64(body.data + at + 1);
+        if (setting < SETTINGS_COUNT && setting_takes((enum setting)setting, value)) {
+            members->settings.values[setting] = value;
+        }
     }
+    bool is_news = memcmp(&before, &members->settings, sizeof(before)) != 0;
+    members->epoch += is_news ? 1 : 0;
 }
 
 bool members_apply(struct members *members, struct slice body, uint64_t index, uint64_t term)
@@ -188,8 +199,8 @@ bool members_apply(struct members *members, struct slice body, uint64_t index, u
     struct member member;
     ASSERT(index > members->index);
     ASSERT(term >= members->term);
-    if (is_setting_change(body)) {
-        setting_change(members, body);
+    if (is_settings_change(body)) {
+        settings_change(members, body);
     } else if (members_change_decode(body, &change, &member)) {
         member_change(members, change, &member);
     } else {

@@ -97,8 +97,9 @@ void members_change_encode(enum member_change change, const struct member *membe
 /* Untrusted bytes; false when they are no change. */
 MUST_USE bool members_change_decode(struct slice body, enum member_change *out_change,
                                     struct member *out_member);
-/* The body of a META entry that changes a setting. */
-void members_setting_encode(enum setting setting, uint64_t value, struct buffer *out);
+/* The body of a META entry that changes settings: one or more, together. */
+void members_settings_encode(const struct setting_value *values, uint32_t count,
+                             struct buffer *out);
 /* Applies one; false when malformed (fatal).  A change that makes no sense any more (a node id that
  * is taken by another incarnation, a full list, a state it cannot come to) changes nothing. */
 MUST_USE bool members_apply(struct members *members, struct slice body, uint64_t index,

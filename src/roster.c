@@ -120,8 +120,8 @@ bool roster_next(const struct roster *roster, const struct members *members,
     if (members->settings.values[SETTING_REPLICATION_FACTOR] == 0) {
         *out_change = (struct roster_change){
             .change = MEMBER_SETTING,
-            .setting = SETTING_REPLICATION_FACTOR,
-            .value = own_factor,
+            .settings_count = 1,
+            .settings = { { SETTING_REPLICATION_FACTOR, own_factor } },
         };
         return true;
     }

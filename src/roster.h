@@ -54,9 +54,9 @@ struct roster {
 /* A change to be proposed. */
 struct roster_change {
     enum member_change change;
-    struct member member; /* with the state it should have */
-    enum setting setting; /* MEMBER_SETTING */
-    uint64_t value;
+    struct member member;    /* with the state it should have */
+    uint32_t settings_count; /* MEMBER_SETTING: at least one, each once */
+    struct setting_value settings[SETTINGS_COUNT];
 };
 
 /* Others of the list that must be ACTIVE and alive before one becomes DOWN. */

@@ -24,6 +24,12 @@ struct settings {
     uint64_t values[SETTINGS_COUNT];
 };
 
+/* What one is set to. */
+struct setting_value {
+    enum setting setting;
+    uint64_t value;
+};
+
 /* Of a cluster whose founder has not said anything yet. */
 void settings_default(struct settings *settings);
 /* As CONFIG SET CLUSTER and CONFIG GET CLUSTER name it. */

@@ -248,7 +248,7 @@ struct host {
     /* What all nodes agree on, by position: NULL name at the end. */
     const char *(*setting_name)(struct host *host, uint32_t at);
     uint64_t (*setting_get)(struct host *host, uint32_t at);
-    /* name, value, name, value ...: all or nothing of it makes sense. */
+    /* name, value, name, value ...: all or nothing of it is done. */
     enum host_change (*settings_set)(struct host *host, const struct slice *pairs, uint32_t count,
                                      struct buffer *error);
     /* Points in order of position.  A lone node may answer 0. */

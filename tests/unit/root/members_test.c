@@ -373,8 +373,9 @@ TEST(who_was_removed_does_not_come_back)
 
 static bool set(struct members *members, unsigned setting, uint64_t value)
 {
+    struct setting_value any = { SETTING_REPLICATION_FACTOR, 1 };
     struct buffer body = { 0 };
-    members_setting_encode(SETTING_REPLICATION_FACTOR, 1, &body);
+    members_settings_encode(&any, 1, &body);
     body.data[2] = (char)setting;
     store_u64(body.data + 3, value);
     bool ok = members_apply(members, buffer_slice(&body), members->index + 1, members->term);
@@ -406,6 +407,32 @@ TEST(settings_are_a_part_of_the_list)
     CHECK_EQ(decoded.settings.values[SETTING_REPLICATION_FACTOR], 5);
     CHECK_EQ(decoded.settings.values[SETTING_DOWN_REPLACE_AFTER], 0);
     buffer_free(&bytes);
+}
+
+/* One entry, one epoch; and cut anywhere, none of it. */
+TEST(settings_change_together)
+{
+    const struct setting_value both[] = { { SETTING_DOWN_REPLACE_AFTER, 7 },
+                                          { SETTING_REPLICATION_FACTOR, 5 } };
+    struct members members;
+    struct member a = make("a", 11);
+    members_found(&members, &a);
+    struct buffer body = { 0 };
+    members_settings_encode(both, 2, &body);
+    CHECK_EQ(body.size, 20); /* docs/FORMATS.md */
+    for (size_t size = 0; size < body.size; size++) {
+        struct members cut = members;
+        bool is_one = size == 11; /* the first of them: an entry of its own */
+        CHECK(members_apply(&cut, slice_make(body.data, size), 1, 1) == is_one);
+        CHECK_EQ(cut.settings.values[SETTING_REPLICATION_FACTOR], 0);
+    }
+    CHECK(members_apply(&members, buffer_slice(&body), 1, 1));
+    CHECK_EQ(members.epoch, 2);
+    CHECK_EQ(members.settings.values[SETTING_DOWN_REPLACE_AFTER], 7);
+    CHECK_EQ(members.settings.values[SETTING_REPLICATION_FACTOR], 5);
+    CHECK(members_apply(&members, buffer_slice(&body), 2, 1)); /* no news */
+    CHECK_EQ(members.epoch, 2);
+    buffer_free(&body);
 }
 
 /* What the version before wrote: docs/FORMATS.md, format 2. */

@@ -37,7 +37,7 @@ static void apply(struct world *world, const struct roster_change *change)
 {
     struct buffer body = { 0 };
     if (change->change == MEMBER_SETTING) {
-        members_setting_encode(change->setting, change->value, &body);
+        members_settings_encode(change->settings, change->settings_count, &body);
     } else {
         members_change_encode(change->change, &change->member, &body);
     }
