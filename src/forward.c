@@ -13,6 +13,9 @@
  * the receiver refuses all behind it as well, until it sees one marked as renewed, order is kept
  * here, too.
  *
+ * In the meta group's queue the cursor never goes back over what may have been taken: a change
+ * answers that UNKNOWN, and a refusal puts the refused one, alone, to the queue's end.
+ *
  * A group that has something to send is in one list: of the route to its leader (our own node is a
  * route, too: there requests run through the pipeline), or of those that were refused and wait for
  * a moment.  So nothing here looks at groups that have nothing to do.
@@ -48,6 +51,7 @@ static void group_route(struct forward *forward, struct kept_group *group);
 static void group_place(struct forward *forward, struct kept_group *group);
 static bool answers_take(struct forward *forward, struct slice body);
 static void kept_expire_due(struct forward *forward);
+static void kept_fail(struct forward *forward, struct kept *kept, const char *message);
 static void kept_refused(struct forward *forward, uint64_t id);
 
 /* ── lists ───────────────────────────────────────────────────────────────────────────────────── */
@@ -200,9 +204,11 @@ static struct kept *kept_new(struct forward *forward, const struct forward_reque
     };
     forward_wire_call_write(request->command, request->argc, request->argv, kept->call);
     ASSERT(kept_wire_bytes(kept) <= PEER_FRAME_BYTES_MAX); /* a request is bounded, too */
-    if (request->is_write && request->origin.node != 0) {
+    bool has_session = request->group != GROUP_META;       /* which would know it again */
+    ASSERT(has_session || request->is_write);
+    if (has_session && request->is_write && request->origin.node != 0) {
         kept->origin = request->origin;
-    } else if (request->is_write) {
+    } else if (has_session && request->is_write) {
         uint64_t self =
             MUTANT(MUT_ORIGIN_BY_NODE) ? forward->node : forward->consensus->options.incarnation;
         kept->origin = (struct request_origin){ self, forward->boot, ++forward->seq, 0 };
@@ -337,9 +343,26 @@ static void group_place(struct forward *forward, struct kept_group *group)
     group->list = list;
 }
 
+/* Answers what may have been taken, and must not be taken twice. */
+static void doubts_settle(struct forward *forward, struct kept_group *group)
+{
+    for (struct list *at = group->requests.next; at != &group->requests;) {
+        struct kept *kept = OWNER_OF(at, struct kept, in_group);
+        at = at->next;
+        if (kept->doubts > 0) {
+            kept_fail(forward, kept,
+                      "UNKNOWN the way to the cluster's leader was lost, or another node leads it "
+                      "now: see whether it has happened");
+        }
+    }
+}
+
 /* All is to be sent again. */
 static void group_restart(struct forward *forward, struct kept_group *group)
 {
+    if (group->number == GROUP_META) {
+        doubts_settle(forward, group);
+    }
     group->cursor = group->requests.next;
     group->is_refused = false;
     group->is_renewed = true;
@@ -612,6 +635,19 @@ static bool kept_is_under_way(const struct kept *kept)
            kept->order < OWNER_OF(group->cursor, struct kept, in_group)->order;
 }
 
+/* Puts it to the queue's end, as if it had just come: what was sent behind it is under way. */
+static void kept_requeue(struct forward *forward, struct kept *kept)
+{
+    struct kept_group *group = kept->group;
+    list_remove(&kept->in_group);
+    list_push(&group->requests, &kept->in_group);
+    kept->order = ++forward->arrivals;
+    kept->writes_before = group->writes++;
+    if (group->cursor == &group->requests) {
+        group->cursor = &kept->in_group;
+    }
+}
+
 static void kept_refused(struct forward *forward, uint64_t id)
 {
     struct kept *kept = kept_find(forward, id);
@@ -622,7 +658,11 @@ static void kept_refused(struct forward *forward, uint64_t id)
     forward->stats.refused++;
     struct kept_group *group = kept->group;
     if (id == kept->id && kept_is_under_way(kept)) {
-        group->cursor = &kept->in_group;
+        if (group->number == GROUP_META) {
+            kept_requeue(forward, kept);
+        } else {
+            group->cursor = &kept->in_group;
+        }
         group->is_renewed = true;
         if (!group->is_refused) {
             group->is_refused = true;
@@ -769,6 +809,15 @@ void forward_on_frame(struct forward *forward, struct pipeline *pipeline,
 
 /* ── deadlines ───────────────────────────────────────────────────────────────────────────────── */
 
+/* Gives up: the answer is this error. */
+static void kept_fail(struct forward *forward, struct kept *kept, const char *message)
+{
+    struct asker asker = kept->asker;
+    const struct command *command = kept->command;
+    kept_settle(forward, kept);
+    answer_error(forward->answers, &asker, command, message);
+}
+
 static void kept_expire(struct forward *forward, struct kept *kept)
 {
     char where[32] = "the meta group";
@@ -787,11 +836,8 @@ static void kept_expire(struct forward *forward, struct kept *kept)
                        "carried out",
                        where);
     }
-    struct asker asker = kept->asker;
-    const struct command *command = kept->command;
-    kept_settle(forward, kept);
     forward->stats.expired++;
-    answer_error(forward->answers, &asker, command, message);
+    kept_fail(forward, kept, message);
 }
 
 /* All have the same time: the oldest are due first. */

@@ -12,6 +12,10 @@
  * one counts boot and seq from the beginning.  `floor` tells the leader which of ours are settled.
  * A request of a client that numbers its own (JSON client/seq) carries that origin instead.
  *
+ * At most once.  The meta group has no sessions.  What it is asked for (CLUSTER DRAIN, FORGET,
+ * CONFIG SET CLUSTER) is sent again only when it was refused; when leader, term or link change
+ * while it is under way, it is answered UNKNOWN.  These requests keep no order among each other.
+ *
  * In order.  A request names the term in which we believe the receiver to lead; a node that does
  * not lead in exactly that term refuses.  So of two requests sent in one term either both are
  * taken, in order, or the later one is refused as well.

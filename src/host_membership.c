@@ -1,8 +1,10 @@
 /*
  * host_membership.c — admin commands that change who belongs to the cluster, or what all agree on.
  *
- * Each is a proposal to the meta group.  What is unsafe is refused here, where there is somebody to
- * tell; the state machine (members.h) refuses it once more, in the order of the log.
+ * Each is a proposal to the meta group, made by its leader: other nodes pass the command on to it
+ * (COMMAND_WAIT_LEADER).  What is unsafe is refused here, where there is somebody to tell; the
+ * state machine (members.h) refuses it once more, in the order of the log.  So that both say the
+ * same, a leader decides only when it has applied all of its log.
  *
  * Read next: members.h, roster.h.
  */
@@ -29,10 +31,14 @@ static struct node *node_of(struct host *host)
     return host->node;
 }
 
-static bool leads_cluster(const struct node *node)
+static bool host_leads_cluster(struct host *host)
 {
-    return node->consensus != NULL &&
-           replica_is_leader(consensus_replica(node->consensus, GROUP_META));
+    const struct node *node = node_of(host);
+    if (node->consensus == NULL) {
+        return true;
+    }
+    const struct replica *meta = consensus_replica(node->consensus, GROUP_META);
+    return replica_is_leader(meta) && !meta->has_transfer && meta->applied == meta->window_last;
 }
 
 static enum host_change refused(struct buffer *error, const char *text)
@@ -89,9 +95,6 @@ static enum host_change host_forget(struct host *host, uint32_t at, struct buffe
     struct node *node = node_of(host);
     ASSERT(at < node->members.count);
     const struct member *member = &node->members.items[at];
-    if (!leads_cluster(node)) {
-        return HOST_CHANGE_NOT_LEADER;
-    }
     if (member->state != MEMBER_LEFT && coordinator_state(node, member->number) == NODE_ALIVE) {
         buffer_printf(error,
                       "ERR node %s is alive: stop it first, or let it leave with CLUSTER DRAIN %s",
@@ -125,9 +128,6 @@ static enum host_change host_drain(struct host *host, uint32_t at, bool is_cance
     struct node *node = node_of(host);
     ASSERT(at < node->members.count);
     struct member member = node->members.items[at];
-    if (!leads_cluster(node)) {
-        return HOST_CHANGE_NOT_LEADER;
-    }
     if (member.state == MEMBER_LEFT) {
         return refused(error, "ERR that node has left already");
     }
@@ -290,14 +290,12 @@ static enum host_change host_settings_set(struct host *host, const struct slice 
         return refused(error, "ERR this node is alone: the options of a cluster are set when it "
                               "has become one");
     }
-    if (!leads_cluster(node)) {
-        return HOST_CHANGE_NOT_LEADER;
-    }
     return roster_propose(node, &change) ? HOST_CHANGE_OK : HOST_CHANGE_BUSY;
 }
 
 void host_membership_init(struct host *host)
 {
+    host->leads_cluster = host_leads_cluster;
     host->forget = host_forget;
     host->drain = host_drain;
     host->meet = host_meet;

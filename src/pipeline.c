@@ -252,7 +252,6 @@ static bool admit(struct pipeline *pipeline, struct staged *staged)
 
 static void run_read(struct pipeline *pipeline, struct staged *staged);
 static void run_write(struct pipeline *pipeline, struct staged *staged);
-static void run_admin(struct pipeline *pipeline, struct staged *staged);
 
 /* MEMORY USAGE: a subcommand that reads a key, while the others look at the node. */
 static bool reads_key(const struct staged *staged)
@@ -281,7 +280,7 @@ static void dispatch(struct pipeline *pipeline, struct staged *staged)
     } else if ((flags & (COMMAND_READ | COMMAND_KEYSPACE)) != 0 || reads_key(staged)) {
         run_read(pipeline, staged);
     } else {
-        run_admin(pipeline, staged);
+        pipeline_run_admin(pipeline, staged);
     }
 }
 
@@ -499,7 +498,7 @@ static void wait_for(struct pipeline *pipeline, struct staged *staged,
     pipeline->waiting = waiting;
 }
 
-static void run_admin(struct pipeline *pipeline, struct staged *staged)
+void pipeline_run_admin(struct pipeline *pipeline, struct staged *staged)
 {
     struct reply capture;
     bool may_wait = command_may_wait(staged->command, staged->argv, staged->argc);
@@ -524,6 +523,8 @@ static void run_admin(struct pipeline *pipeline, struct staged *staged)
               pipeline->shard->now_ms, io_clock_ns(pipeline->node->io) - start_ns);
     if (!may_wait) {
         pipeline_answer_end(pipeline, staged, ctx.reply);
+    } else if (ctx.wait == COMMAND_WAIT_LEADER) {
+        route_to_leader(pipeline, staged);
     } else if (ctx.wait != COMMAND_WAIT_NONE) {
         wait_for(pipeline, staged, &ctx);
     } else {

@@ -52,6 +52,8 @@ bool pipeline_is_one_partition(const struct shard *shard, const struct command *
                                uint32_t argc, const struct slice *argv);
 /* Runs a read against what is applied here, and answers. */
 void pipeline_read_now(struct pipeline *pipeline, struct staged *staged);
+/* Runs what looks at the node or the cluster, and answers, or sees to it that it is answered. */
+void pipeline_run_admin(struct pipeline *pipeline, struct staged *staged);
 /* A copy that can run later. */
 struct late_request *pipeline_late(struct staged *staged);
 /* The origin of a write whose client numbers its requests; node 0: it does not. */
@@ -67,6 +69,8 @@ extern const char route_crossslot[];
 /* A prepared read, and a write that is not prepared yet, on a member of a cluster. */
 void route_read(struct pipeline *pipeline, struct staged *staged);
 void route_write(struct pipeline *pipeline, struct staged *staged);
+/* What the leader of the cluster decides, and this node does not, or not yet. */
+void route_to_leader(struct pipeline *pipeline, struct staged *staged);
 /* A request for one partition, or a part of one. */
 struct routed {
     struct staged staged; /* with an asker */

@@ -8,6 +8,7 @@
  *   ANY reads         this node's own replicas, whatever they have applied; of a partition that is
  *                     not held here its leader (replica.h, any_gate)
  *   KEYS, SCAN ...    a part for each partition (pipeline_keyspace.c)
+ *   CLUSTER DRAIN ... the meta group's leader, who runs the command (pipeline_run_admin)
  *
  * A read runs at once under the leader's lease; without one it waits for a confirmed read point
  * (consensus_read).  It also waits for the writes its connection sent before it.
@@ -373,7 +374,26 @@ void route_write(struct pipeline *pipeline, struct staged *staged)
     }
 }
 
+void route_to_leader(struct pipeline *pipeline, struct staged *staged)
+{
+    (void)pipeline_asker(staged);
+    struct routed routed = { .staged = *staged, .partition = GROUP_META, .is_write = true };
+    not_now(pipeline, &routed);
+}
+
 /* ── for other nodes ─────────────────────────────────────────────────────────────────────────── */
+
+/* What the meta group is asked for. */
+static void run_for_cluster(struct pipeline *pipeline, struct staged *staged)
+{
+    if (command_may_propose(staged->command, staged->argv, staged->argc)) {
+        pipeline_run_admin(pipeline, staged);
+    } else {
+        pipeline_answer_error(pipeline, staged,
+                              "ERR the cluster's leader does not take this command from others: it "
+                              "is of another version");
+    }
+}
 
 /* False when some key is of another group: what is applied there may touch nothing else. */
 static bool keys_belong(const struct shard *shard, const struct remote_request *request)
@@ -393,9 +413,7 @@ static bool keys_belong(const struct shard *shard, const struct remote_request *
 void pipeline_run_remote(struct pipeline *pipeline, const struct remote_request *request)
 {
     struct shard *shard = pipeline->shard;
-    struct replica *replica = request->group < shard->keyspace.count
-                                  ? consensus_replica(shard->consensus, request->group)
-                                  : NULL;
+    struct replica *replica = consensus_replica(shard->consensus, request->group);
     if (replica == NULL || !leads(pipeline, replica, /* follows_others= */ false) ||
         replica->term != request->term) {
         forward_refuse(pipeline->node->forward, request->link, request->request);
@@ -421,6 +439,10 @@ void pipeline_run_remote(struct pipeline *pipeline, const struct remote_request 
         routed.staged.place = (struct key_place){ .is_known = true, .partition = request->group };
     }
     pipeline->commands_processed++;
+    if (request->group == GROUP_META) {
+        run_for_cluster(pipeline, &routed.staged);
+        return;
+    }
     if (!keys_belong(shard, request)) {
         pipeline_answer_error(pipeline, &routed.staged, route_crossslot);
         return;

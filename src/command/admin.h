@@ -57,9 +57,6 @@ enum { ADMIN_SLOT_ID_BYTES = 41 };
 void admin_slot_id(uint64_t number, char out[ADMIN_SLOT_ID_BYTES]);
 /* Position of the member with this id, its own or that of cluster-aware clients; -1: none. */
 int32_t admin_member_find(struct host *host, struct slice id);
-/* Who leads a partition (`what`), for somebody who has asked the wrong node. */
-void admin_reply_led_elsewhere(struct reply *reply, struct host *host, uint32_t partition,
-                               const char *what);
 const char *consistency_name(enum consistency level);
 /* CONFIG GET CLUSTER pattern ..., CONFIG SET CLUSTER name value ... */
 void admin_settings_get(struct command_ctx *ctx);

@@ -19,6 +19,8 @@ static void replicas_reply(struct reply *reply, struct host *host,
                            const struct host_partition *partition);
 static void shard_reply(struct reply *reply, struct host *host, uint32_t at);
 static bool failover_target(struct command_ctx *ctx, uint32_t *out_partition, int32_t *out_member);
+static void led_elsewhere_reply(struct reply *reply, struct host *host, uint32_t partition,
+                                const char *what);
 
 void nodes_command(struct command_ctx *ctx)
 {
@@ -157,18 +159,6 @@ int32_t admin_member_find(struct host *host, struct slice id)
     return -1;
 }
 
-void admin_reply_led_elsewhere(struct reply *reply, struct host *host, uint32_t partition,
-                               const char *what)
-{
-    struct host_partition found = partition_at(host, partition);
-    if (found.leader < 0) {
-        reply_errorf(reply, "ERR %s has no leader right now", what);
-        return;
-    }
-    struct host_member leader = member_at(host, (uint32_t)found.leader);
-    reply_errorf(reply, "ERR %s is led by %s (%s): ask there", what, leader.id, leader.address);
-}
-
 /* FAILOVER [node | partition | META]: this node hands over all it leads (to that node), or one
  * partition. */
 void failover_command(struct command_ctx *ctx)
@@ -200,7 +190,7 @@ void failover_command(struct command_ctx *ctx)
         if (partition == HOST_ALL) {
             reply_error(reply, "ERR this node leads nothing");
         } else {
-            admin_reply_led_elsewhere(reply, host, partition, what);
+            led_elsewhere_reply(reply, host, partition, what);
         }
         break;
     case HOST_FAILOVER_NO_TARGET:
@@ -211,6 +201,19 @@ void failover_command(struct command_ctx *ctx)
         reply_error(reply, "ERR FAILOVER requires connected replicas.");
         break;
     }
+}
+
+/* Who leads a partition (`what`), for somebody who has asked the wrong node. */
+static void led_elsewhere_reply(struct reply *reply, struct host *host, uint32_t partition,
+                                const char *what)
+{
+    struct host_partition found = partition_at(host, partition);
+    if (found.leader < 0) {
+        reply_errorf(reply, "ERR %s has no leader right now", what);
+        return;
+    }
+    struct host_member leader = member_at(host, (uint32_t)found.leader);
+    reply_errorf(reply, "ERR %s is led by %s (%s): ask there", what, leader.id, leader.address);
 }
 
 /* What FAILOVER names; false when it is nothing, and an error has been written. */

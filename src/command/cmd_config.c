@@ -53,6 +53,10 @@ void config_set_command(struct command_ctx *ctx)
         admin_settings_set(ctx);
         return;
     }
+    if (ctx->conn == NULL) { /* another node's connection: its options are none of ours */
+        reply_syntax_error(ctx->reply);
+        return;
+    }
     if (!config_set_check(ctx)) {
         return;
     }

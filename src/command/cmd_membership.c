@@ -2,7 +2,10 @@
  * cmd_membership.c — who belongs to the cluster, and what all its nodes agree on: CLUSTER FORGET,
  * CLUSTER DRAIN, CLUSTER MEET, CONFIG GET CLUSTER, CONFIG SET CLUSTER.
  *
- * All of it is decided by the leader of the cluster; whoever asks another node is sent there.
+ * All of it is decided by the leader of the cluster, who finds the nodes by their names: any other
+ * node passes the command on (COMMAND_WAIT_LEADER) without looking at it.  One thing the node that
+ * was asked says by itself: that it does not forget itself, which is what Redis's text means.  Of
+ * its leader, who is asked to be forgotten elsewhere, this leader says that it is alive.
  */
 #include "base/assert.h"
 #include "base/text.h"
@@ -18,9 +21,6 @@ static void change_reply(struct command_ctx *ctx, enum host_change change, struc
         reply_ok(ctx->reply);
         ctx->wait = COMMAND_WAIT_CLUSTER;
         break;
-    case HOST_CHANGE_NOT_LEADER:
-        admin_reply_led_elsewhere(ctx->reply, ctx->host, HOST_META, "the cluster");
-        break;
     case HOST_CHANGE_BUSY:
         reply_error(ctx->reply, "TRYAGAIN the cluster is busy");
         break;
@@ -30,6 +30,14 @@ static void change_reply(struct command_ctx *ctx, enum host_change change, struc
         break;
     }
     buffer_free(error);
+}
+
+/* False: the command is left to the leader of the cluster, who answers. */
+static bool is_decided_here(struct command_ctx *ctx)
+{
+    bool is_here = ctx->host->leads_cluster(ctx->host);
+    ctx->wait = is_here ? COMMAND_WAIT_NONE : COMMAND_WAIT_LEADER;
+    return is_here;
 }
 
 /* The member that argv[2] names; -1 when an error has been written. */
@@ -42,23 +50,32 @@ static int32_t member_named(struct command_ctx *ctx)
     return at;
 }
 
+static bool names_this_node(struct command_ctx *ctx)
+{
+    struct host_member member = { .is_self = false };
+    int32_t at = admin_member_find(ctx->host, ctx->argv[2]);
+    if (at >= 0) {
+        ctx->host->member(ctx->host, (uint32_t)at, &member);
+    }
+    return member.is_self;
+}
+
 /* CLUSTER FORGET node: removes a node that is gone for good. */
 void cluster_forget_command(struct command_ctx *ctx)
 {
     struct host *host = ctx->host;
-    struct host_member member = { .is_self = false };
     struct buffer error = { 0 };
-    if (host->member_count(host) < 2) {
+    bool is_asked_here = ctx->conn != NULL;
+    if (is_asked_here && host->member_count(host) < 2) {
         cluster_by_itself_command(ctx);
         return;
     }
-    int32_t at = member_named(ctx);
-    if (at < 0) {
+    if (is_asked_here && names_this_node(ctx)) {
+        reply_error(ctx->reply, "ERR I tried hard but I can't forget myself...");
         return;
     }
-    host->member(host, (uint32_t)at, &member);
-    if (member.is_self) {
-        reply_error(ctx->reply, "ERR I tried hard but I can't forget myself...");
+    int32_t at = is_decided_here(ctx) ? member_named(ctx) : -1;
+    if (at < 0) {
         return;
     }
     change_reply(ctx, host->forget(host, (uint32_t)at, &error), &error);
@@ -74,7 +91,7 @@ void cluster_drain_command(struct command_ctx *ctx)
         reply_syntax_error(ctx->reply);
         return;
     }
-    int32_t at = member_named(ctx);
+    int32_t at = is_decided_here(ctx) ? member_named(ctx) : -1;
     if (at < 0) {
         return;
     }
@@ -162,5 +179,8 @@ void admin_settings_set(struct command_ctx *ctx)
     struct buffer error = { 0 };
     ASSERT(ctx->argc >= 5);
     ASSERT(ctx->argc % 2 == 1);
+    if (!is_decided_here(ctx)) {
+        return;
+    }
     change_reply(ctx, host->settings_set(host, ctx->argv + 3, ctx->argc - 3, &error), &error);
 }

@@ -327,13 +327,17 @@ static const char *name_upper(const char *name, char to[SUBCOMMAND_NAME_BYTES_MA
     return to;
 }
 
-bool command_may_wait(const struct command *command, const struct slice *argv, uint32_t argc)
+bool command_may_propose(const struct command *command, const struct slice *argv, uint32_t argc)
 {
     const struct subcommand *found = command->run != subcommand_command || argc < 2
                                          ? NULL
                                          : command_subcommand_lookup(command, argv[1]);
-    return (command->flags & COMMAND_BLOCKING) != 0 ||
-           (found != NULL && (found->flags & COMMAND_PROPOSES) != 0);
+    return found != NULL && (found->flags & COMMAND_PROPOSES) != 0;
+}
+
+bool command_may_wait(const struct command *command, const struct slice *argv, uint32_t argc)
+{
+    return (command->flags & COMMAND_BLOCKING) != 0 || command_may_propose(command, argv, argc);
 }
 
 void subcommand_command(struct command_ctx *ctx)

@@ -49,7 +49,7 @@ enum command_flag {
         1 << 15, /* looks at all partitions (KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSHALL) */
     COMMAND_BY_KEY = 1 << 16, /* answers an array with an element for each key (MGET) */
     COMMAND_PROPOSES =
-        1 << 17, /* a subcommand that may change the cluster (COMMAND_WAIT_CLUSTER) */
+        1 << 17, /* a subcommand that may change the cluster (COMMAND_WAIT_CLUSTER, _LEADER) */
 };
 
 /* What happens when the keys of a command lie in different partitions. */
@@ -106,6 +106,8 @@ const struct command *command_at(uint32_t id);
  */
 const struct subcommand *command_subcommand_at(const struct command *parent, uint32_t at);
 const struct subcommand *command_subcommand_lookup(const struct command *parent, struct slice name);
+/* True for those that may change the cluster: what the meta group's leader may be asked for. */
+bool command_may_propose(const struct command *command, const struct slice *argv, uint32_t argc);
 /* True for those that may leave their answer to the root (command_wait). */
 bool command_may_wait(const struct command *command, const struct slice *argv, uint32_t argc);
 /* The command's name, or its subcommand's when it is a container: "client|list". */
@@ -159,7 +161,7 @@ struct command_ctx {
     } prepared;
     /* admin and connection commands only; NULL at apply */
     struct host *host;
-    struct conn *conn;
+    struct conn *conn; /* NULL as well: another node passed the command on */
     /* An admin command may leave its answer to the root instead of writing a reply: */
     enum command_wait {
         COMMAND_WAIT_NONE,
@@ -168,6 +170,8 @@ struct command_ctx {
                               at wait_until_ms */
         COMMAND_WAIT_CLUSTER, /* CLUSTER DRAIN ...: answered when what the cluster's leader has just
                                  proposed is decided */
+        COMMAND_WAIT_LEADER,  /* the same, asked elsewhere, or too early: nothing was done; it runs
+                                 where and when host->leads_cluster, and its answer is this one's */
         COMMAND_WAIT_REPLICAS, /* WAIT: answered when wait_replicas of them have what was written so
                                   far, or at wait_until_ms */
     } wait;

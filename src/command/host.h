@@ -151,10 +151,9 @@ enum host_failover {
 };
 /* What became of a change of the members or of the cluster's settings. */
 enum host_change {
-    HOST_CHANGE_OK,         /* will be done in a moment */
-    HOST_CHANGE_NOT_LEADER, /* another node leads the cluster, or none right now */
-    HOST_CHANGE_BUSY,       /* try again */
-    HOST_CHANGE_REFUSED,    /* `error` holds the reply's text */
+    HOST_CHANGE_OK,      /* will be done in a moment */
+    HOST_CHANGE_BUSY,    /* nothing was done: try again */
+    HOST_CHANGE_REFUSED, /* `error` holds the reply's text */
 };
 
 enum { HOST_MOVERS_MAX = 16 }; /* nodes that go or come in one move */
@@ -231,6 +230,9 @@ struct host {
     /* Hands leadership of a partition (or HOST_META, HOST_ALL) to a member; -1: to whoever is best
      * placed. */
     enum host_failover (*failover)(struct host *host, uint32_t partition, int32_t member);
+    /* True where changes of the cluster are decided, and when: this node leads it and has seen all
+     * changes before, or is alone.  To be asked before forget, drain and settings_set. */
+    bool (*leads_cluster)(struct host *host);
     /* Removes a member that is dead, other than this node, from the cluster at once. */
     enum host_change (*forget)(struct host *host, uint32_t member, struct buffer *error);
     /* Lets a member leave when what it holds has moved away; or not, after all. */

@@ -22,6 +22,7 @@ struct fixture {
     struct conn *conn;
     struct buffer out;
     enum command_wait wait;
+    bool is_passed_on; /* by another node: there is no connection */
     uint64_t wait_until_ms;
 };
 
@@ -66,7 +67,7 @@ static inline const char *run(struct fixture *fixture, const char *line)
         .now_ms = now_ms,
         .stats = &delta,
         .host = &fixture->fake.host,
-        .conn = fixture->conn,
+        .conn = fixture->is_passed_on ? NULL : fixture->conn,
     };
     fixture->out.size = 0;
     reply_begin(&reply, fixture->conn->info.protocol, &fixture->out, slice_make(NULL, 0));
@@ -81,6 +82,8 @@ static inline const char *run(struct fixture *fixture, const char *line)
         admin_reply_sync(&reply, false);
     } else if (ctx.wait == COMMAND_WAIT_REPLICAS) {
         reply_integer(&reply, 1);
+    } else if (ctx.wait == COMMAND_WAIT_LEADER) {
+        reply_error(&reply, "LEADER answers");
     }
     reply_end(&reply);
     buffer_append_byte(&fixture->out, '\0');

@@ -365,14 +365,47 @@ TEST(moving_leadership_and_forgetting_nodes)
     CHECK(f.fake.drain_cancelled);
     ANSWERS("CLUSTER DRAIN node1 now", "-ERR syntax error\r\n");
     ANSWERS("CLUSTER DRAIN node9", "-ERR Unknown node node9\r\n");
-    f.fake.change_result = HOST_CHANGE_NOT_LEADER;
-    f.fake.partition.leader = 1;
-    ANSWERS("CLUSTER FORGET 7", "-ERR the cluster is led by 7 (127.0.0.1:7001): ask there\r\n");
     f.fake.change_result = HOST_CHANGE_REFUSED;
     f.fake.change_error = "ERR never";
     ANSWERS("CLUSTER DRAIN 7", "-ERR never\r\n");
     f.fake.partition.replicas[0].is_unknown = true;
     CONTAINS("REPLICAS k", "\r\n$13\r\napplied_index\r\n$-1\r\n");
+    end(&f);
+}
+
+/* What the leader of the cluster decides is left to it, whatever this node knows of the nodes. */
+TEST(changes_of_the_cluster_are_passed_on)
+{
+    static const char *const lines[] = { "CLUSTER FORGET 7", "CLUSTER FORGET node9",
+                                         "CLUSTER DRAIN node9", "CLUSTER DRAIN node1 CANCEL",
+                                         "CONFIG SET CLUSTER apples x" };
+    struct fixture f;
+    begin(&f);
+    f.fake.member_count = 2;
+    f.fake.is_led_elsewhere = true;
+    for (size_t i = 0; i < ARRAY_COUNT(lines); i++) {
+        ANSWERS(lines[i], "-LEADER answers\r\n");
+        CHECK_EQ(f.wait, COMMAND_WAIT_LEADER);
+    }
+    ANSWERS("CLUSTER FORGET node1", "-ERR I tried hard but I can't forget myself...\r\n");
+    ANSWERS("CLUSTER DRAIN node1 now", "-ERR syntax error\r\n");
+    ANSWERS("CONFIG SET timeout 1", "+OK\r\n"); /* this node's own */
+    end(&f);
+}
+
+/* Another node's client asked, so "myself" is not this one; and its options are its own. */
+TEST(what_another_node_passes_on)
+{
+    struct fixture f;
+    begin(&f);
+    f.is_passed_on = true;
+    f.fake.member_count = 2;
+    f.fake.change_result = HOST_CHANGE_REFUSED;
+    f.fake.change_error = "ERR node1 is alive";
+    ANSWERS("CLUSTER FORGET node1", "-ERR node1 is alive\r\n");
+    f.fake.member_count = 1;
+    ANSWERS("CLUSTER FORGET 7", "-ERR Unknown node 7\r\n");
+    ANSWERS("CONFIG SET timeout 1", "-ERR syntax error\r\n");
     end(&f);
 }
 

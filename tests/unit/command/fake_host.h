@@ -60,7 +60,7 @@ struct fake_host {
     int snapshot_result, shutdown_result;
     uint32_t snapshots, shutdowns, stat_resets;
     enum host_shutdown shutdown_how;
-    bool shutdown_now, pause_writes_only, is_expire_active;
+    bool shutdown_now, pause_writes_only, is_expire_active, is_led_elsewhere;
     uint64_t pause_until_ms, slept_ms;
 };
 
@@ -226,8 +226,14 @@ static enum host_failover fake_failover(struct host *host, uint32_t partition, i
     return fake_of(host)->failover_result;
 }
 
+static bool fake_leads_cluster(struct host *host)
+{
+    return !fake_of(host)->is_led_elsewhere;
+}
+
 static enum host_change fake_change(struct host *host, struct buffer *error)
 {
+    CHECK(fake_leads_cluster(host)); /* changes are decided there alone */
     if (fake_of(host)->change_result == HOST_CHANGE_REFUSED) {
         buffer_append_text(error, fake_of(host)->change_error);
     }
@@ -337,6 +343,7 @@ static inline void fake_host_functions(struct host *host)
     host->member = fake_member;
     host->partition = fake_partition;
     host->failover = fake_failover;
+    host->leads_cluster = fake_leads_cluster;
     host->forget = fake_forget;
     host->drain = fake_drain;
     host->meet = fake_meet;

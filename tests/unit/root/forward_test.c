@@ -346,6 +346,73 @@ TEST(a_client_may_number_its_writes)
     world_free(world);
 }
 
+/* Two requests of the meta group that node 1 has been sent, and has not answered. */
+static struct world *world_asked_meta(unsigned out_ops[2])
+{
+    enum { META = GROUPS - 1 };
+    struct world *world = world_led();
+    for (unsigned n = 0; n < NODES; n++) {
+        believe(world, n, META, 5, 1);
+    }
+    out_ops[0] = ask(world, 0, META, true);
+    out_ops[1] = ask(world, 0, META, true);
+    settle(world);
+    CHECK_EQ(world->executed, 2);
+    CHECK_EQ(world->last.origin.node, 0);
+    CHECK(world->last.is_write);
+    return world;
+}
+
+TEST(nothing_is_sent_to_the_meta_group_again_that_may_have_been_taken)
+{
+    enum { META = GROUPS - 1 };
+    unsigned ops[2];
+    struct world *world = world_asked_meta(ops);
+    leader_apply(world, 1, META, 1, true);
+    settle(world);
+    CHECK_EQ(world->ops[ops[0]].answer, 1);
+    believe(world, 0, META, 6, 2); /* another leader: did it take the second? */
+    CHECK_EQ(world->ops[ops[1]].fate, OP_UNKNOWN);
+    settle(world);
+    CHECK_EQ(world->executed, 2);
+    world_free(world);
+
+    world = world_asked_meta(ops);
+    unsigned waits = ask(world, 0, META, true); /* not sent yet */
+    link_break(world, 1);
+    CHECK_EQ(world->ops[ops[0]].fate, OP_UNKNOWN);
+    CHECK_EQ(world->ops[ops[1]].fate, OP_UNKNOWN);
+    CHECK_EQ(world->ops[waits].fate, OP_OPEN);
+    (void)link_up(world, 0, 1);
+    settle(world);
+    CHECK_EQ(world->executed, 3);
+    leader_apply(world, 1, META, 3, true);
+    settle(world);
+    CHECK_EQ(world->ops[waits].answer, 3);
+    world_free(world);
+}
+
+/* Each by itself: the one that was refused, not those beside it. */
+TEST(what_the_meta_group_refused_is_sent_again)
+{
+    enum { META = GROUPS - 1 };
+    unsigned ops[2];
+    struct world *world = world_asked_meta(ops);
+    const struct remote_request *first = &world->nodes[1].asked[META][0].request;
+    forward_refuse(world->nodes[1].forward, first->link, first->request);
+    memmove(world->nodes[1].asked[META], world->nodes[1].asked[META] + 1, sizeof(struct asked));
+    world->nodes[1].asked_count[META] = 1;
+    settle(world);
+    world->now_ms += 20;
+    settle(world);
+    CHECK_EQ(world->executed, 3);
+    leader_apply(world, 1, META, 2, true);
+    settle(world);
+    CHECK_EQ(world->ops[ops[1]].answer, 1);
+    CHECK_EQ(world->ops[ops[0]].answer, 2);
+    world_free(world);
+}
+
 TEST(runs_here_when_we_become_the_leader)
 {
     struct world *world = world_led();

@@ -356,12 +356,22 @@ void pipeline_run_remote(struct pipeline *pipeline, const struct remote_request 
                        slice_from("-BUSY nothing was written\r\n"), 0);
         return;
     }
-    CHECK(request->is_write == (request->origin.node != 0));
+    CHECK((request->is_write && request->group != GROUP_META) == (request->origin.node != 0));
     CHECK(request->origin.floor <= request->origin.seq);
     unsigned count = node->asked_count[group]++;
     struct asked *asked = realloc(node->asked[group], (count + 1) * sizeof(*asked));
     node->asked[group] = asked;
     asked[count] = (struct asked){ *request, op_of(request) };
+}
+
+/* What the meta group is asked for comes once at most: nobody there would know it again. */
+static uint64_t apply_meta(struct world *world, unsigned at)
+{
+    struct truth *truth = &world->groups[GROUPS - 1];
+    CHECK_EQ(world->ops[at].place, 0);
+    truth->history[++truth->length] = at;
+    world->ops[at].place = truth->length;
+    return truth->length;
 }
 
 /* A write becomes history, unless it is there; its answer, or 0: it is too old to tell. */
@@ -370,6 +380,9 @@ static uint64_t apply(struct world *world, unsigned group, const struct asked *a
     struct truth *truth = &world->groups[group];
     struct op *op = &world->ops[asked->op];
     const struct request_origin *origin = &asked->request.origin;
+    if (group + 1 == GROUPS) {
+        return apply_meta(world, asked->op);
+    }
     CHECK(op->is_write && op->group == group && op->node + 1 == origin->node);
     if (op->place == 0 && origin->seq >= truth->floors[op->node]) {
         /* Never overtaken.  (One that got an error may be, when the error is lost on its way.) */
@@ -537,6 +550,7 @@ static unsigned ask(struct world *world, unsigned node, unsigned group, bool is_
 {
     CHECK(world->ops_count < OPS_MAX);
     uint32_t at = world->ops_count++;
+    is_write = is_write || group + 1 == GROUPS; /* nobody reads there */
     world->ops[at] = (struct op){
         .node = node,
         .group = group,
