@@ -3,6 +3,7 @@
 is not let in: removed nodes, wiped ones, strangers.
 """
 import os
+import random
 import shutil
 import time
 
@@ -16,20 +17,10 @@ def members(node):
     return {m["id"]: m for m in node.json({"type": "CLUSTER", "command": "NODES"})["data"]}
 
 
-def at_leader(nodes, *arguments, timeout_s=30):
-    """The first answer that is not "ask there", "no leader" or "busy"."""
-    deadline = time.monotonic() + timeout_s
-    answer = None
-    while time.monotonic() < deadline:
-        for node in nodes.nodes:
-            if node.process is None or node.process.poll() is not None:
-                continue
-            answer = node.command(*arguments)
-            if not str(answer).startswith(("ERR the cluster is led", "ERR the cluster has no",
-                                           "TRYAGAIN")):
-                return answer
-        time.sleep(0.1)
-    raise AssertionError(f"{arguments}: {answer}")
+def at_any(nodes, *arguments):
+    """What a node of those that run answers: it is the cluster's answer."""
+    running = [n for n in nodes.nodes if n.process is not None and n.process.poll() is None]
+    return random.choice(running).command(*arguments)
 
 
 def replicas(node):
@@ -67,7 +58,7 @@ class Membership(harness.TestCase):
             load.start()
             time.sleep(1)
             leaving = nodes[3]
-            self.assertEqual(at_leader(nodes, "CLUSTER", "DRAIN", "n4"), "OK")
+            self.assertEqual(at_any(nodes, "CLUSTER", "DRAIN", "n4"), "OK")
             self.assertEqual(leaving.process.wait(60), 0)
             self.assertIn("event=left", leaving.log())
             others = [nodes[i] for i in range(3)]
@@ -87,17 +78,16 @@ class Membership(harness.TestCase):
 
     def test_a_drain_can_be_cancelled_and_refused(self):
         with cluster.Cluster(3) as nodes:
-            answer = at_leader(nodes, "CLUSTER", "DRAIN", "n2")
+            answer = at_any(nodes, "CLUSTER", "DRAIN", "n2")
             self.assertIn("with two nodes left", answer)
-            answer = at_leader(nodes, "CLUSTER", "FORGET", "n2") if leads(nodes[0], "n2") else ""
-            self.assertIn("n2 is alive", answer)
+            self.assertIn("n2 is alive", nodes[0].command("CLUSTER", "FORGET", "n2"))
             nodes.nodes.append(cluster.Node(nodes, 4))
             nodes[3].start()
             await_true("n4 leads", lambda: leads(nodes[0], "n4") > 0)
-            self.assertEqual(at_leader(nodes, "CLUSTER", "DRAIN", "n2", "CANCEL"),
+            self.assertEqual(at_any(nodes, "CLUSTER", "DRAIN", "n2", "CANCEL"),
                              "ERR that node is not being drained")
-            self.assertEqual(at_leader(nodes, "CLUSTER", "DRAIN", "n4"), "OK")
-            answer = at_leader(nodes, "CLUSTER", "DRAIN", "n4", "CANCEL")
+            self.assertEqual(at_any(nodes, "CLUSTER", "DRAIN", "n4"), "OK")
+            answer = nodes[0].command("CLUSTER", "DRAIN", "n4", "CANCEL")
             if answer == "OK":  # else it was gone already
                 await_true("n4 is back",
                            lambda: members(nodes[0])["n4"]["membership"] == "ACTIVE")
@@ -105,7 +95,7 @@ class Membership(harness.TestCase):
 
     def test_the_dead_are_replaced_and_come_back(self):
         with cluster.Cluster(4) as nodes:
-            answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "down-replace-after", "2")
+            answer = at_any(nodes, "CONFIG", "SET", "CLUSTER", "down-replace-after", "2")
             self.assertEqual(answer, "OK")
             for node in nodes.nodes:
                 await_true("all know", lambda n=node: n.command(
@@ -123,20 +113,20 @@ class Membership(harness.TestCase):
         with cluster.Cluster(4) as nodes:
             nodes[3].kill()
             await_true("n4 is dead", lambda: members(nodes[0])["n4"]["state"] != "ALIVE")
-            self.assertEqual(at_leader(nodes, "CLUSTER", "FORGET", "n4"), "OK")
+            self.assertEqual(at_any(nodes, "CLUSTER", "FORGET", "n4"), "OK")
             for node in nodes.nodes[:3]:
                 await_true("n4 is gone", lambda n=node: "n4" not in members(n))
             await_true("three vote", lambda: all(
                 voting == {"n1", "n2", "n3"} for voting in voters(nodes[0])))
             nodes[2].kill()
             await_true("n3 is dead", lambda: members(nodes[0])["n3"]["state"] != "ALIVE")
-            self.assertIn("with two nodes left", at_leader(nodes, "CLUSTER", "FORGET", "n3"))
+            self.assertIn("with two nodes left", at_any(nodes, "CLUSTER", "FORGET", "n3"))
 
     def test_a_forgotten_node_is_told_and_ends(self):
         with cluster.Cluster(4) as nodes:
             nodes[3].kill()
             await_true("n4 is dead", lambda: members(nodes[0])["n4"]["state"] != "ALIVE")
-            self.assertEqual(at_leader(nodes, "CLUSTER", "FORGET", "n4"), "OK")
+            self.assertEqual(at_any(nodes, "CLUSTER", "FORGET", "n4"), "OK")
             for node in nodes.nodes[:3]:
                 await_true("n4 is gone", lambda n=node: "n4" not in members(n))
             nodes[3].start(wait=False)
@@ -213,11 +203,11 @@ class Membership(harness.TestCase):
             self.assertEqual(nodes[2].command("CONFIG", "GET", "CLUSTER", "*"),
                              ["replication-factor", "1", "down-replace-after", "600"])
             await_true("one votes", lambda: all(len(v) == 1 for v in voters(nodes[0])))
-            answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "replication-factor", "8")
+            answer = at_any(nodes, "CONFIG", "SET", "CLUSTER", "replication-factor", "8")
             self.assertIn("must be between 1 and 7", answer)
-            answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "apples", "8")
+            answer = at_any(nodes, "CONFIG", "SET", "CLUSTER", "apples", "8")
             self.assertEqual(answer, "ERR Unknown option of the cluster - 'apples'")
-            answer = at_leader(nodes, "CONFIG", "SET", "CLUSTER", "replication-factor", "3",
+            answer = at_any(nodes, "CONFIG", "SET", "CLUSTER", "replication-factor", "3",
                                "down-replace-after", "0")
             self.assertEqual(answer, "OK")
             for node in nodes.nodes:
