@@ -9,6 +9,10 @@
 #include "io/io.h"
 #include "node.h"
 
+/* What an argument may take in the log beyond its bytes.  The records' own headers, at most one a
+ * partition, are within what the log keeps in reserve. */
+enum { WRITE_ARG_BYTES = 32 };
+
 /* SAVE, WAITAOF, WAIT, CLUSTER DRAIN ...: an answer that waits for the disk, or for other nodes. */
 struct waiting_answer {
     struct waiting_answer *next;
@@ -24,7 +28,7 @@ struct waiting_answer {
 };
 
 static void dispatch(struct pipeline *pipeline, struct staged *staged);
-static bool must_hold(const struct pipeline *pipeline, const struct staged *staged);
+static bool must_hold(struct pipeline *pipeline, const struct staged *staged);
 static void hold(struct pipeline *pipeline, struct staged *staged);
 static void set_hold(struct pipeline *pipeline, enum pipeline_hold reason, bool on);
 
@@ -383,14 +387,26 @@ static void run_read(struct pipeline *pipeline, struct staged *staged)
 
 /* ── writes ──────────────────────────────────────────────────────────────────────────────────── */
 
-/* Why writes are refused right now, or NULL. */
-const char *pipeline_refusal(const struct pipeline *pipeline, const struct command *command)
+/* What the log has to say to a write: whether there is room on the disk for what it appends. */
+static enum aof_room log_room(const struct pipeline *pipeline, uint32_t argc,
+                              const struct slice *argv)
 {
-    if (UNLIKELY(aof_is_full(pipeline->shard->aof))) {
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < argc; i++) {
+        size += argv[i].size + WRITE_ARG_BYTES;
+    }
+    return aof_room(pipeline->shard->aof, size);
+}
+
+/* Why this write is refused right now, or NULL. */
+const char *pipeline_refusal(const struct pipeline *pipeline, const struct staged *staged)
+{
+    if (UNLIKELY(log_room(pipeline, staged->argc, staged->argv) == AOF_ROOM_NONE)) {
         return "MISCONF the disk is full: writes are refused until there is space again "
                "(nothing was written)";
     }
-    if (UNLIKELY(pipeline->node->is_over_memory) && (command->flags & COMMAND_DENYOOM) != 0) {
+    if (UNLIKELY(pipeline->node->is_over_memory) &&
+        (staged->command->flags & COMMAND_DENYOOM) != 0) {
         return "OOM command not allowed when used memory > 'maxmemory'.";
     }
     return NULL;
@@ -449,7 +465,7 @@ static void run_write(struct pipeline *pipeline, struct staged *staged)
         route_write(pipeline, staged);
         return;
     }
-    const char *refused = pipeline_refusal(pipeline, command);
+    const char *refused = pipeline_refusal(pipeline, staged);
     if (refused != NULL) {
         pipeline->writes_refused++;
         pipeline_note_rejected(pipeline, staged);
@@ -632,11 +648,30 @@ static bool follows_own_writes(const struct pipeline *pipeline, const struct sta
     return pipeline->shard->consensus != NULL || shard_is_busy(pipeline->shard);
 }
 
-/* True when the request must wait: writes while paused, and whatever its connection sent behind a
- * request that waits already. */
-static bool must_hold(const struct pipeline *pipeline, const struct staged *staged)
+/* True for a write while the space it would be logged in is being prepared: once taken it could be
+ * neither refused nor answered, should the disk turn out to be full. */
+static bool waits_for_room(const struct pipeline *pipeline, const struct command *command,
+                           uint32_t argc, const struct slice *argv)
+{
+    return command != NULL && (command->flags & COMMAND_WRITE) != 0 &&
+           log_room(pipeline, argc, argv) == AOF_ROOM_SOON;
+}
+
+static bool held_waits_for_room(const struct pipeline *pipeline)
+{
+    const struct late_request *late = pipeline->held_first;
+    return late != NULL && waits_for_room(pipeline, late->command, late->argc, late->argv);
+}
+
+/* True when the request must wait: writes while paused or without room, and whatever its connection
+ * sent behind a request that waits already. */
+static bool must_hold(struct pipeline *pipeline, const struct staged *staged)
 {
     if (follows_own_writes(pipeline, staged)) {
+        return true;
+    }
+    if (UNLIKELY(waits_for_room(pipeline, staged->command, staged->argc, staged->argv))) {
+        set_hold(pipeline, HOLD_LOG, true);
         return true;
     }
     if (LIKELY(pipeline->pause_until_ms == 0 && pipeline->held_first == NULL)) {
@@ -697,6 +732,10 @@ static bool held_may_run(const struct pipeline *pipeline)
 static void held_run(struct pipeline *pipeline)
 {
     while (held_may_run(pipeline)) {
+        if (held_waits_for_room(pipeline)) {
+            set_hold(pipeline, HOLD_LOG, true);
+            break;
+        }
         struct late_request *late = held_take(pipeline);
         struct staged staged = {
             .conn = late->asker.client.conn,
@@ -726,7 +765,8 @@ static bool barrier_is_over(const struct pipeline *pipeline)
 static bool log_hold_is_over(const struct pipeline *pipeline)
 {
     return (pipeline->holds & HOLD_LOG) != 0 &&
-           aof_stats(pipeline->shard->aof).pending_bytes < AOF_PENDING_BYTES_MAX / 2;
+           aof_stats(pipeline->shard->aof).pending_bytes < AOF_PENDING_BYTES_MAX / 2 &&
+           !held_waits_for_room(pipeline);
 }
 
 void pipeline_resume(struct pipeline *pipeline)

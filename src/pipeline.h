@@ -7,7 +7,7 @@
  * several partitions waits for the barrier.  Requests of a pipeline are taken in batches so that
  * the memory their keys need is fetched while others run.
  *
- * While something holds the pipeline (a barrier, CLIENT PAUSE, a log over its bound) requests that
+ * While something holds the pipeline (a barrier, CLIENT PAUSE, a log without room) requests that
  * may not run are kept in arrival order and run when it is over; meanwhile no more are read.
  */
 #pragma once
@@ -21,7 +21,7 @@ struct remote_request;
 /* Why requests are not being read.  A set. */
 enum pipeline_hold {
     HOLD_BARRIER = 1 << 0, /* a conditional write waits for the log to drain */
-    HOLD_LOG = 1 << 1,     /* more is appended than may be pending */
+    HOLD_LOG = 1 << 1,     /* more is appended than may be pending, or than there is room for */
     HOLD_PAUSE = 1 << 2,   /* CLIENT PAUSE ALL */
     HOLD_KEPT = 1 << 3,    /* too many requests are kept already */
     HOLD_FORWARD = 1 << 4, /* too much waits for other nodes */

@@ -46,7 +46,7 @@ const struct asker *pipeline_asker(struct staged *staged);
  * was the answer. */
 bool pipeline_prepare(struct pipeline *pipeline, struct staged *staged, struct command_ctx *ctx);
 /* Why writes are refused right now, or NULL. */
-const char *pipeline_refusal(const struct pipeline *pipeline, const struct command *command);
+const char *pipeline_refusal(const struct pipeline *pipeline, const struct staged *staged);
 /* True when all keys lie in the partition of the first. */
 bool pipeline_is_one_partition(const struct shard *shard, const struct command *command,
                                uint32_t argc, const struct slice *argv);

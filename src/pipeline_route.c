@@ -141,7 +141,7 @@ static void write_here(struct pipeline *pipeline, struct replica *replica, struc
         not_now(pipeline, routed); /* the asker tries again in a moment, in order */
         return;
     }
-    const char *refused = pipeline_refusal(pipeline, command);
+    const char *refused = pipeline_refusal(pipeline, staged);
     if (refused != NULL) {
         pipeline->writes_refused++;
         pipeline_note_rejected(pipeline, staged);

@@ -31,7 +31,9 @@
 
 enum {
     BATCH_KEEP_BYTES = 1 << 20, /* capacity a batch keeps for the next one */
-    RESERVE_BYTES = 128 << 10,  /* prepared space that records already appended may need */
+    /* Prepared space for what is appended without asking for room (hard states, expiry ...). */
+    RESERVE_BYTES_MAX = 128 << 10,
+    RESERVE_SHARE = 8,          /* of a segment, when that is less */
     COPY_BYTES_MAX = 512 << 10, /* a write this small may be done on the loop's thread */
     SYNC_EVERY_MS = 1000,
     MARK_AFTER_MS = 1000,
@@ -68,6 +70,7 @@ struct aof {
     size_t taken;      /* bytes of the durable batch handed back */
     size_t body_max;   /* of the record begun */
     bool mark_is_last; /* nothing was appended since the last mark */
+    bool has_refused;  /* so is all else, smaller ones too, until the disk gives space */
 
     uint64_t next_sequence;
     uint64_t written_sequence; /* writes of all records below it have returned */
@@ -107,6 +110,7 @@ static bool marks_skip(struct slice *left);
 static bool flight_syncs(const struct aof *aof);
 static void memory_flight(struct aof *aof);
 static bool write_is_a_copy(const struct aof *aof);
+static uint64_t room_wanted(const struct aof *aof, uint64_t size);
 
 static struct batch *batch_filling(struct aof *aof)
 {
@@ -146,6 +150,7 @@ int aof_open(struct io *io, const struct aof_options *options, struct aof **out_
     }
     int result = aof_segments_init(&aof->segments, io, aof, options->dir, options->identity,
                                    options->segment_bytes);
+    aof->segments.wanted = room_wanted(aof, 0);
     if (result == 0) {
         result = aof_settle(io, options->dir, options->end_offset);
     }
@@ -192,7 +197,8 @@ static void flush_at_close(struct aof *aof)
         aof->stalled_until_ns = 0;
         aof->segments.retry_at_ns = 0;
         aof_flush(aof, now_ns);
-        is_stuck = aof->flight == FLIGHT_STALLED || aof->segments.no_space;
+        is_stuck =
+            aof->flight == FLIGHT_STALLED || (aof->segments.no_space && aof->segments.rolling);
     }
 }
 
@@ -650,17 +656,37 @@ uint64_t aof_ready_bytes(const struct aof *aof)
     return aof->flight == FLIGHT_NONE ? aof->batches[aof->filling].bytes.size : 0;
 }
 
+/* Prepared space that another `size` bytes of records call for. */
+static uint64_t room_wanted(const struct aof *aof, uint64_t size)
+{
+    uint64_t share = aof->segments.segment_bytes / RESERVE_SHARE;
+    uint64_t reserve = share < RESERVE_BYTES_MAX ? share : RESERVE_BYTES_MAX;
+    return aof->batches[aof->filling].bytes.size + size + reserve;
+}
+
 bool aof_is_full(const struct aof *aof)
 {
-    const struct aof_segments *segments = &aof->segments;
-    if (aof->flight == FLIGHT_STALLED) {
-        return true;
+    return aof->flight == FLIGHT_STALLED ||
+           (aof->segments.no_space &&
+            (aof->has_refused || !aof_segments_has_room(&aof->segments, room_wanted(aof, 0))));
+}
+
+enum aof_room aof_room(struct aof *aof, uint64_t size)
+{
+    struct aof_segments *segments = &aof->segments;
+    if (aof->in_memory) {
+        return AOF_ROOM_READY;
     }
-    if (!segments->no_space) {
-        return false;
+    if (UNLIKELY(aof_is_full(aof))) {
+        return AOF_ROOM_NONE;
     }
-    uint64_t promised = aof->batches[aof->filling].bytes.size + RESERVE_BYTES;
-    return segments->rolling || aof_segments_prepared_left(segments) < promised;
+    segments->wanted = room_wanted(aof, size);
+    bool is_ready = aof_segments_has_room(segments, segments->wanted);
+    aof->has_refused = !is_ready && segments->no_space;
+    if (LIKELY(is_ready)) {
+        return AOF_ROOM_READY;
+    }
+    return segments->no_space ? AOF_ROOM_NONE : AOF_ROOM_SOON;
 }
 
 int aof_failure(const struct aof *aof)

@@ -115,6 +115,15 @@ bool aof_durable_peek(const struct aof *aof, struct aof_peek *peek, struct aof_r
 uint64_t aof_ready_bytes(const struct aof *aof);
 /* True while new writes must be refused because the disk is full. */
 bool aof_is_full(const struct aof *aof);
+
+/* Whether records of up to `size` bytes may be appended.  Who appends only what is READY never has
+ * a record whose fate hangs on a disk that turns out to be full. */
+enum aof_room {
+    AOF_ROOM_READY, /* blocks on the disk wait for them */
+    AOF_ROOM_SOON,  /* such blocks are being prepared: ask again after the aof's next event */
+    AOF_ROOM_NONE,  /* the disk is full: refuse them */
+};
+enum aof_room aof_room(struct aof *aof, uint64_t size);
 /* 0, or the -errno after which the process must end. */
 int aof_failure(const struct aof *aof);
 const char *aof_failure_what(const struct aof *aof);

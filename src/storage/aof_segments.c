@@ -26,6 +26,8 @@ static enum aof_step choose(const struct aof_segments *segments);
 static void start(struct aof_segments *segments, enum aof_step step);
 static void finish(struct aof_segments *segments, enum aof_step step, int64_t result);
 static bool step_needs_space(enum aof_step step);
+static uint64_t ahead_offset(const struct aof_segment *current);
+static uint64_t next_needed(uint64_t size);
 
 static const uint64_t NS_PER_MS = 1000000;
 
@@ -96,8 +98,7 @@ void aof_segments_roll(struct aof_segments *segments, uint64_t number, uint64_t 
     ASSERT(number > segments->current.number);
     /* The batch goes on growing until the segment is there: twice its size, or it might never fit.
      */
-    uint64_t needed = AOF_SEGMENT_START + 2 * size + AOF_TERMINATOR_BYTES;
-    needed = (needed + AOF_HEADER_COPY_BYTES - 1) & ~(uint64_t)(AOF_HEADER_COPY_BYTES - 1);
+    uint64_t needed = next_needed(2 * size);
     segments->rolling = true;
     segments->header_is_written = false;
     segments->next_is_renamed = false;
@@ -150,11 +151,18 @@ void aof_segments_on_done(struct aof_segments *segments, uint64_t now_ns)
     finish(segments, step, result);
 }
 
-uint64_t aof_segments_prepared_left(const struct aof_segments *segments)
+bool aof_segments_has_room(const struct aof_segments *segments, uint64_t size)
 {
     const struct aof_segment *current = &segments->current;
-    uint64_t left = current->prepared > current->used ? current->prepared - current->used : 0;
-    return left + segments->next.prepared;
+    uint64_t needed = next_needed(size);
+    if (segments->rolling) {
+        return needed <= segments->next.prepared && needed <= segments->roll_header.capacity;
+    }
+    if (aof_segments_fit(segments, size)) {
+        return current->used + size + AOF_TERMINATOR_BYTES <= current->prepared;
+    }
+    /* A part of it may still come to stand in the current one. */
+    return ahead_offset(current) >= current->capacity && needed <= segments->next.prepared;
 }
 
 uint64_t aof_segments_disk_bytes(const struct aof_segments *segments)
@@ -211,12 +219,22 @@ static enum aof_step choose_roll(const struct aof_segments *segments)
     return segments->next_is_renamed ? AOF_STEP_SYNC_NAME : AOF_STEP_NAME_NEXT;
 }
 
+static uint64_t blocks_end(uint64_t offset)
+{
+    return (offset + AOF_HEADER_COPY_BYTES - 1) & ~(uint64_t)(AOF_HEADER_COPY_BYTES - 1);
+}
+
+/* Bytes that a new segment must have for records of this size. */
+static uint64_t next_needed(uint64_t size)
+{
+    return blocks_end(AOF_SEGMENT_START + size + AOF_TERMINATOR_BYTES);
+}
+
 /* Where zeros may begin: behind all that was given out, its terminator included. */
 static uint64_t ahead_offset(const struct aof_segment *current)
 {
     uint64_t offset = current->used + AOF_TERMINATOR_BYTES;
-    offset = offset > current->prepared ? offset : current->prepared;
-    return (offset + AOF_HEADER_COPY_BYTES - 1) & ~(uint64_t)(AOF_HEADER_COPY_BYTES - 1);
+    return blocks_end(offset > current->prepared ? offset : current->prepared);
 }
 
 /* Bytes to zero at a time: as much as was used so far, within bounds, so that a log that grows
@@ -233,8 +251,17 @@ static uint64_t ahead_size(const struct aof_segment *current)
 static bool ahead_is_due(const struct aof_segments *segments)
 {
     const struct aof_segment *current = &segments->current;
-    return segments->zero_ahead && ahead_offset(current) < current->capacity &&
-           current->used + ahead_size(current) / 2 >= current->prepared;
+    return !segments->rolling && ahead_offset(current) < current->capacity &&
+           current->used + segments->wanted + ahead_size(current) / 2 >= current->prepared;
+}
+
+/* Bytes of the next segment to prepare before it is used: a whole one, or what is recycled, and
+ * more for records that need more. */
+static uint64_t next_goal(const struct aof_segments *segments)
+{
+    uint64_t whole = segments->next.recycled ? segments->next.prepared : segments->segment_bytes;
+    uint64_t needed = next_needed(segments->wanted);
+    return needed > whole ? needed : whole;
 }
 
 static enum aof_step choose_preparation(const struct aof_segments *segments)
@@ -243,15 +270,14 @@ static enum aof_step choose_preparation(const struct aof_segments *segments)
     if (ahead_is_due(segments)) {
         return segments->ahead_file < 0 ? AOF_STEP_OPEN_AHEAD : AOF_STEP_ZERO_AHEAD;
     }
-    if (current->used < current->capacity / 2) {
+    if (current->used < current->capacity / 2 && aof_segments_fit(segments, segments->wanted)) {
         return AOF_STEP_NONE;
     }
     enum aof_step step = choose_next(segments);
     if (step != AOF_STEP_NONE) {
         return step;
     }
-    bool is_whole = segments->next.prepared >= segments->segment_bytes || segments->next.recycled;
-    return is_whole ? AOF_STEP_NONE : AOF_STEP_ZERO_NEXT;
+    return segments->next.prepared >= next_goal(segments) ? AOF_STEP_NONE : AOF_STEP_ZERO_NEXT;
 }
 
 /* True when all records of the oldest closed segment lie below release_sequence.  Those at or
@@ -282,7 +308,7 @@ static enum aof_step choose_release(const struct aof_segments *segments)
 
 static enum aof_step choose(const struct aof_segments *segments)
 {
-    if (segments->ahead_file >= 0 && (segments->rolling || !segments->zero_ahead)) {
+    if (segments->ahead_file >= 0 && segments->rolling) {
         return AOF_STEP_CLOSE_AHEAD;
     }
     if (segments->retired_file >= 0 && segments->retired_is_synced) {
@@ -349,8 +375,11 @@ static void op_rename(struct io_file_op *op, const char *path, const char *path_
 
 static void op_header(struct aof_segments *segments, struct io_file_op *op)
 {
-    segments->roll_header.recycled = segments->next.recycled;
-    aof_header_write(&segments->roll_header, segments->header_bytes);
+    struct aof_header *header = &segments->roll_header;
+    uint64_t prepared = segments->next.prepared;
+    header->recycled = segments->next.recycled;
+    header->capacity = prepared > header->capacity ? prepared : header->capacity;
+    aof_header_write(header, segments->header_bytes);
     op->kind = IO_FILE_WRITE;
     op->flags = IO_FILE_THEN_SYNC;
     op->file = segments->next.file;
@@ -389,7 +418,7 @@ static void start(struct aof_segments *segments, enum aof_step step)
         break;
     }
     case AOF_STEP_ZERO_NEXT: {
-        uint64_t left = segments->segment_bytes - next->prepared;
+        uint64_t left = next_goal(segments) - next->prepared;
         op_zero(op, next->file, next->prepared,
                 left < ZERO_CHUNK_BYTES_MAX ? left : ZERO_CHUNK_BYTES_MAX);
         break;
@@ -436,7 +465,7 @@ static void finish_take_spare(struct aof_segments *segments)
 {
     ASSERT(segments->next.file < 0);
     segments->next.recycled = true;
-    segments->next.prepared = segments->spare_bytes;
+    segments->next.prepared = segments->spare_bytes & ~(uint64_t)(AOF_HEADER_COPY_BYTES - 1);
     segments->has_spare = false;
     segments->spare_bytes = 0;
 }
@@ -452,7 +481,6 @@ static void finish_roll(struct aof_segments *segments)
         aof_segments_add_closed(segments, (struct aof_closed){ old.number, old.first_sequence,
                                                                bytes, .adopted = false });
     }
-    segments->zero_ahead = old.file < 0; /* the first of this process */
     segments->retired_file = old.file;
     segments->retired_is_synced = false;
     segments->current = segments->next;

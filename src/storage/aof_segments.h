@@ -3,7 +3,8 @@
  *
  * One segment is current: it takes the writes.  The first one of a process is zero-filled a chunk
  * ahead of the writes, so that a small database stays small on disk; when a segment is half full
- * the next one is prepared under a temporary name, from the spare file if there is one.  When a
+ * the next one is prepared under a temporary name, from the spare file if there is one.  One that
+ * takes writes before all of it is prepared is prepared ahead of them like the first.  When a
  * batch does not fit, the log rolls: header written and synced, file renamed, directory synced,
  * and only then does the new segment take records.  Segments below aof_release become the spare
  * (one is kept) or are deleted, oldest first, with a directory sync after each, so that a crash
@@ -65,8 +66,8 @@ struct aof_segments {
 
     struct aof_segment current;
     struct aof_segment next; /* file -1: not open yet */
-    bool zero_ahead;         /* the current segment's space is prepared as it is used */
-    int ahead_file; /* a descriptor of its own for that, so that each sees its own errors */
+    int ahead_file;  /* prepares the current one: its own, so that each sees its own errors */
+    uint64_t wanted; /* bytes of records that prepared space should have room for */
 
     bool rolling;
     bool header_is_written;
@@ -116,8 +117,8 @@ void aof_segments_roll(struct aof_segments *segments, uint64_t number, uint64_t 
 void aof_segments_step(struct aof_segments *segments, uint64_t now_ns);
 /* The operation under way has ended. */
 void aof_segments_on_done(struct aof_segments *segments, uint64_t now_ns);
-/* Prepared bytes not yet given out. */
-uint64_t aof_segments_prepared_left(const struct aof_segments *segments);
+/* True when the next batch, of up to this size, stands where blocks on the disk are waiting. */
+bool aof_segments_has_room(const struct aof_segments *segments, uint64_t size);
 uint64_t aof_segments_disk_bytes(const struct aof_segments *segments);
 void aof_segments_add_closed(struct aof_segments *segments, struct aof_closed closed);
 

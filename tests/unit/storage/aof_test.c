@@ -488,6 +488,72 @@ TEST(a_full_disk_refuses_and_heals)
     model_free(model);
 }
 
+/* One of the things that happen to a log beside appending. */
+static void happen(struct model *model, struct prng *prng)
+{
+    struct disk *disk = model->disk;
+    if (disk->queued > 0 && prng_below(prng, 3) != 0) {
+        disk_run_one(disk, (unsigned)prng_below(prng, disk->queued));
+    }
+    dispatch(model);
+    (void)take(model);
+    aof_flush(model->aof, disk->now_ns);
+    (void)take(model);
+    disk->now_ns += prng_below(prng, 1000000);
+}
+
+/* Appends what there is room for until the disk is full; returns how many records. */
+static unsigned append_until_full(struct model *model, struct prng *prng)
+{
+    static char body[BODY_MAX];
+    unsigned appended = 0;
+    for (unsigned tries = 0; tries < 1000000; tries++) {
+        enum aof_room room = aof_room(model->aof, body_make(model->next_seed, body));
+        if (room == AOF_ROOM_NONE) {
+            return appended;
+        }
+        if (room == AOF_ROOM_READY) {
+            append(model, false);
+            appended += 1;
+        }
+        if (room == AOF_ROOM_SOON || prng_below(prng, 20) == 0) {
+            happen(model, prng);
+        }
+    }
+    CHECK(!"the disk never filled, or the room never came");
+    return appended;
+}
+
+TEST(what_there_was_room_for_is_written_on_a_full_disk)
+{
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct prng prng;
+        prng_init(&prng, seed);
+        struct model *model = model_new((uint64_t)(64 << 10) << prng_below(&prng, 5));
+        struct disk *disk = model->disk;
+        disk->space = (300 << 10) + prng_below(&prng, 3 << 20);
+        model_open(model, (enum aof_sync)prng_below(&prng, 3), 1, 1);
+        unsigned appended = append_until_full(model, &prng);
+        for (unsigned i = 0; i < 20; i++) {
+            disk_run_all(disk);
+            happen(model, &prng);
+            disk->now_ns += SECOND; /* it is tried again, and still full */
+        }
+        CHECK_EQ(aof_stats(model->aof).pending_bytes, 0);
+        disk->space = 0;
+        disk->now_ns += SECOND;
+        settle(model);
+        appended += 1;
+        CHECK(!aof_is_full(model->aof));
+        append(model, false);
+        settle(model);
+        CHECK_EQ(aof_close(model->aof), 0);
+        struct aof_end end;
+        CHECK_EQ(read_back(model, &end), appended);
+        model_free(model);
+    }
+}
+
 TEST(a_write_that_finds_no_space_is_written_again)
 {
     struct model *model = model_new(64 << 10);
