@@ -235,8 +235,8 @@ static void note_disk_full(struct node *node)
 static void note_segment(struct node *node)
 {
     uint64_t segment = aof_stats(node->shard.aof).segment_number;
-    if (node->data_dir == NULL || segment == node->segment_recorded) {
-        return;
+    if (node->data_dir == NULL || segment == 0 || segment == node->segment_recorded) {
+        return; /* 0: it had no room for one yet */
     }
     node->meta.aof_segment = segment;
     int written = node_meta_write(node);
@@ -339,7 +339,8 @@ void node_deinit(struct node *node)
     if (node->has_shard) {
         if (node->shard.aof != NULL) {
             bool was_failed = aof_failure(node->shard.aof) != 0;
-            node->meta.aof_segment = aof_stats(node->shard.aof).segment_number;
+            uint64_t segment = aof_stats(node->shard.aof).segment_number;
+            node->meta.aof_segment = segment != 0 ? segment : node->meta.aof_segment;
             is_clean = aof_close(node->shard.aof) == 0 && !was_failed && node->is_stopping &&
                        recovery_is_settled(node->consensus);
         }

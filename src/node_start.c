@@ -113,7 +113,8 @@ static int note_start(struct node *node, const struct recovery_result *result)
     struct data_dir_meta *meta = &node->meta;
     meta->boots++;
     meta->clean = false;
-    meta->aof_segment = aof_stats(node->shard.aof).segment_number;
+    uint64_t segment = aof_stats(node->shard.aof).segment_number;
+    meta->aof_segment = segment != 0 ? segment : meta->aof_segment; /* 0: the disk is full */
     node->segment_recorded = meta->aof_segment;
     recovery_stamp(node->io, result->suspects == 0, node->config->appendfsync, meta);
     if (meta->is_clustered) {

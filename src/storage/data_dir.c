@@ -2,7 +2,8 @@
  * data_dir.c — the two copies of a directory's identity, and its lock.
  *
  * A copy is written to a temporary name, synced, and renamed over the older one, so a crash never
- * leaves half of one.  Copy (little-endian):
+ * leaves half of one.  The temporary file stays, for its blocks: a start on a full disk needs no
+ * new ones.  Copy (little-endian):
  *
  *     0 u64 magic   8 u32 format   12 u32 size   16 u64 generation   24 u64 identity
  *    32 u64 hash seed   40 u32 partitions   44 u32 flags (1: clean, 2: clustered,
@@ -382,36 +383,54 @@ static size_t copy_encode(const struct copy *copy, char to[COPY_BYTES_MAX])
     return HEAD_BYTES + meta->members_size;
 }
 
-/* Writes the bytes to a temporary file and gives it the copy's name. */
-static int64_t copy_put(struct data_dir *dir, unsigned i, char *bytes, size_t size)
+/* Makes the temporary file these bytes, over the blocks it may have, and syncs it if told to. */
+static int64_t temporary_write(struct data_dir *dir, const char *path, char *bytes, size_t size,
+                               bool sync)
 {
-    char path[PATH_BYTES_MAX + NAME_BYTES_MAX];
-    char path_to[PATH_BYTES_MAX + NAME_BYTES_MAX];
     int64_t file = run(dir, (struct io_file_op){
                                 .kind = IO_FILE_OPEN,
-                                .path = path_of(dir, path, "meta.tmp"),
-                                .flags = IO_FILE_RDWR | IO_FILE_CREATE | IO_FILE_TRUNC,
+                                .path = path,
+                                .flags = IO_FILE_RDWR | IO_FILE_CREATE,
                             });
     if (file < 0) {
         return file;
     }
-    int64_t result =
-        run(dir, (struct io_file_op){ .kind = IO_FILE_WRITE,
-                                      .flags = MUTANT(MUT_META_NOT_SYNCED) ? 0 : IO_FILE_THEN_SYNC,
-                                      .file = (int)file,
-                                      .data = bytes,
-                                      .size = size });
+    struct io_file_op op = {
+        .kind = IO_FILE_WRITE, .file = (int)file, .data = bytes, .size = size
+    };
+    int64_t result = run(dir, op);
+    if (result >= 0) {
+        op = (struct io_file_op){ .kind = IO_FILE_TRUNCATE, .file = (int)file, .offset = size };
+        result = run(dir, op);
+    }
+    if (result >= 0 && sync) {
+        result = run(dir, (struct io_file_op){ .kind = IO_FILE_SYNC, .file = (int)file });
+    }
     (void)run(dir, (struct io_file_op){ .kind = IO_FILE_CLOSE, .file = (int)file });
+    return result;
+}
+
+/* Writes the bytes to the temporary file and gives it the copy's name. */
+static int64_t copy_put(struct data_dir *dir, unsigned i, char *bytes, size_t size)
+{
+    char path[PATH_BYTES_MAX + NAME_BYTES_MAX];
+    char path_to[PATH_BYTES_MAX + NAME_BYTES_MAX];
+    (void)path_of(dir, path, "meta.tmp");
+    int64_t result = temporary_write(dir, path, bytes, size, !MUTANT(MUT_META_NOT_SYNCED));
     if (result < 0) {
         return result;
     }
     result = run(dir, (struct io_file_op){ .kind = IO_FILE_RENAME,
                                            .path = path,
                                            .path_to = path_of(dir, path_to, COPY_NAMES[i]) });
-    if (result < 0) {
-        return result;
+    if (result >= 0) {
+        result = run(dir, (struct io_file_op){ .kind = IO_FILE_SYNC_DIR, .path = dir->path });
     }
-    return run(dir, (struct io_file_op){ .kind = IO_FILE_SYNC_DIR, .path = dir->path });
+    if (result >= 0) {
+        /* Blocks for the next one.  Without them it will need room, that is all. */
+        (void)temporary_write(dir, path, bytes, size, /* sync= */ false);
+    }
+    return result;
 }
 
 static int copy_write(struct data_dir *dir, unsigned i, const struct copy *copy)

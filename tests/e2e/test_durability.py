@@ -5,6 +5,7 @@ What "acknowledged" survives depends on appendfsync only when the power fails; a
 loses nothing in any mode, so every kill here is checked to the last acknowledged write.
 """
 
+import errno
 import glob
 import os
 import random
@@ -502,6 +503,40 @@ class FullDisk(DurabilityCase):
         server.start()
         with wire.Client(server.port, 20) as client:
             self.check(client, count)
+
+    def fill(self):
+        """Leaves not one free block."""
+        with open(self.ballast, "ab", buffering=0) as file:
+            for size in (1 << 20, 4096):
+                try:
+                    while file.write(b"x" * size):
+                        pass
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.ENOSPC)
+        self.assertEqual(os.statvfs(self.directory).f_bfree, 0)
+
+    def test_start_without_a_free_block(self):
+        server = self.server("--aof-segment-size", "1mb").start()
+        with wire.Client(server.port, 20) as client:
+            self.assertEqual(client.call("SET", "key:0", f"0:{self.value}"), b"OK")
+        self.assertEqual(server.stop(), 0)
+        for _ in range(2):
+            self.fill()
+            server.start()
+            with wire.Client(server.port, 20) as client:
+                self.check(client, 1)
+                self.assertRegex(str(client.call("SET", "k", "v")), "^-MISCONF the disk is full")
+            self.assertIn(server.stop(), (0, 1))
+        server.start()
+        with wire.Client(server.port, 20) as client:
+            os.unlink(self.ballast)
+            harness.await_true("a write after the disk has room again",
+                               lambda: client.call("SET", "k", "v") == b"OK")
+        server.kill()
+        server.start()
+        with wire.Client(server.port, 20) as client:
+            self.check(client, 1)
+            self.assertEqual(client.call("GET", "k"), b"v")
 
 
 if __name__ == "__main__":
