@@ -353,7 +353,8 @@ static char *hint_text(EditLine *editor)
     return shell->hint;
 }
 
-/* Reads one character, in whatever bytes it comes; a Ctrl-C ends the line. */
+/* Reads one character, in whatever bytes it comes; a Ctrl-C ends the line.  NUL is passed over: the
+ * editor would quote what follows, and take the next Ctrl-D for text. */
 static int character_read(EditLine *editor, wchar_t *out)
 {
     struct shell *shell = shell_of(editor);
@@ -381,6 +382,9 @@ static int character_read(EditLine *editor, wchar_t *out)
         }
         if (read(STDIN_FILENO, &byte, 1) <= 0) {
             return 0;
+        }
+        if (byte == '\0') {
+            continue; /* how the terminal keeps a Ctrl-D typed while a command ran */
         }
         size_t used = mbrtowc(out, &byte, 1, &state);
         if (used == (size_t)-1) {

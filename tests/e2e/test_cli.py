@@ -164,7 +164,7 @@ class OneCommand(CliCase):
         self.assertIn("unknown command", json.loads(result.stdout)["error"])
         self.assertEqual(result.returncode, 1)
         result = subprocess.run([harness.MINIDB_CLI, "-p", str(harness.free_port()), "PING"],
-                                capture_output=True, text=True, check=False)
+                                capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual(result.returncode, 1)
         self.assertIn("Connection refused", result.stderr)
 
@@ -180,11 +180,11 @@ class OneCommand(CliCase):
     def test_usage(self):
         for words in (["--nosuch"], ["-p", "x"], ["-p"], ["-r", "0", "PING"]):
             result = subprocess.run([harness.MINIDB_CLI, *words], capture_output=True, text=True,
-                                    check=False)
+                                    timeout=60, check=False)
             self.assertEqual(result.returncode, 2, words)
         for word, text in (("--help", "usage:"), ("--version", "minidb-cli ")):
             result = subprocess.run([harness.MINIDB_CLI, word], capture_output=True, text=True,
-                                    check=False)
+                                    timeout=60, check=False)
             self.assertEqual(result.returncode, 0)
             self.assertIn(text, result.stdout)
 
@@ -306,6 +306,15 @@ class Shell(CliCase):
             time.sleep(0.2)
             terminal.type("\x03", "cancelled; the command may have run or not.*connected to.*> ")
             terminal.type("PING\n", r"\nPONG\r\n")
+
+    def test_ctrl_d_while_a_command_runs(self):
+        """It is passed over; the next one ends the shell."""
+        with self.terminal() as terminal:
+            terminal.type("DEBUG SLEEP 1\n" if KIND == "minidb" else "BLPOP l 1\n", r"\n")
+            harness.await_true("the command runs: the line editor has let go of the terminal",
+                               lambda: termios.tcgetattr(terminal.fd)[3] & termios.ICANON != 0)
+            terminal.type("\x04", r"\d> ")
+            self.assertEqual(terminal.end("\x04"), 0)
 
     def test_completion(self):
         with self.terminal() as terminal:
