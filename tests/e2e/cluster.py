@@ -202,19 +202,34 @@ class Cluster:
         self.wait_settled()
 
     def wait_settled(self, timeout_s=60):
-        """Until every partition has a leader and all nodes are voters everywhere."""
+        """Until every partition has a leader, all its voters and no learner, and all nodes lead
+        some; returns how many each leads."""
+        copies = 3
+        if "--replication-factor" in self.options:
+            copies = int(self.options[self.options.index("--replication-factor") + 1])
+        copies = min(copies, len(self.running()))
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             try:
                 shards = self.nodes[0].json({"type": "CLUSTER", "command": "SHARDS"})["data"]
                 leaders = [shard["leader"] for shard in shards]
+                roles = [[one["role"] for one in shard["replicas"]] for shard in shards]
                 spread = {leader: leaders.count(leader) for leader in set(leaders)}
-                if None not in spread and len(spread) == len(self.running()):
+                if (None not in spread and len(spread) == len(self.running())
+                        and all(len(role) == copies and "learner" not in role for role in roles)):
                     return spread
             except (OSError, ValueError, KeyError, TypeError):
                 pass
             time.sleep(0.1)
         raise RuntimeError("the cluster did not settle:\n" + self.nodes[0].log()[-3000:])
+
+    def wait_steady(self, timeout_s=60):
+        """Until nothing is to be moved any more: leaders stay where they are unless one is lost."""
+        def is_even():
+            spread = self.wait_settled(timeout_s)
+            even = sum(spread.values()) / len(spread)
+            return max(spread.values()) <= even * 1.06 + 1 or f"leaders: {spread}"
+        await_true("leadership is spread", is_even, timeout_s)
 
     def leader_of(self, key, asked=None):
         """The node that leads a key's partition."""

@@ -202,17 +202,9 @@ class WholeCluster(harness.TestCase):
             for kind in ("ioredis", "redis"):
                 self.check_keys(self.scan_js(kind, "plain", [node.port]), names)
 
-    def settle(self):
-        """Until leadership stays where it is."""
-        before, deadline = None, time.monotonic() + 60
-        while before is None or before != self.cluster.wait_settled():
-            self.assertLess(time.monotonic(), deadline)
-            before = self.cluster.wait_settled()
-            time.sleep(1)
-
     def test_iterators_of_cluster_clients(self):
         names = self.fill(2500)
-        self.settle()
+        self.cluster.wait_steady()
         ports = [node.slot_port for node in self.nodes]
         client = RedisCluster(host="127.0.0.1", port=ports[0], decode_responses=True)
         self.check_keys(list(client.scan_iter("k:*", count=50)), names)
@@ -224,7 +216,7 @@ class WholeCluster(harness.TestCase):
 
     def test_slot_port_shows_what_is_led(self):
         names = self.fill(2500)
-        self.settle()
+        self.cluster.wait_steady()
         shown = []
         for node in self.nodes:
             with cluster.Connection(node, port=node.slot_port) as connection:
@@ -244,7 +236,7 @@ class WholeCluster(harness.TestCase):
 
     def test_keys_of_slots(self):
         names = self.fill(500)
-        self.settle()
+        self.cluster.wait_steady()
         slots = {}
         for name in names:
             slots.setdefault(redis.crc.key_slot(name.encode()), []).append(name)

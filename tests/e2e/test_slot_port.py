@@ -117,12 +117,7 @@ class Slots(harness.TestCase):
         cls.nodes.__exit__()
 
     def setUp(self):
-        """Until leadership has been spread and stays."""
-        before, deadline = None, time.monotonic() + 60
-        while before is None or before != self.nodes.wait_settled():
-            self.assertLess(time.monotonic(), deadline)
-            before = self.nodes.wait_settled()
-            time.sleep(1)
+        self.nodes.wait_steady()
         self.ports = [node.slot_port for node in self.nodes.nodes]
 
     def slots_of(self, node):
