@@ -75,7 +75,8 @@ enum {
         128,              /* fewer: shares of nodes differ more before they are evened out */
     RING_WEIGHT_MAX = 16, /* a node 16 times another's size; bounds the ring's memory */
     RING_POINTS_MAX = RAFT_PEERS_MAX * RING_WEIGHT_MAX * RING_POINTS_PER_WEIGHT,
-    PLACEMENT_SLACK_PERCENT = 5, /* above its share of replicas: less would move more data */
+    PLACEMENT_SLACK_PERCENT = 5,   /* above its share of replicas: less would move more data */
+    PLACEMENT_MOVED_PERCENT = 110, /* of a newcomer's share: less would move more when one leaves */
 
     /* Migration: what one leader has on its way at a time. */
     MIGRATION_NODE_BYTES = 32 << 20, /* to one node: it receives TRANSFERS_MAX at a time, more would

@@ -1,8 +1,8 @@
 /*
  * placement.c — see placement.h.  Order: members and zones, distances, the walk, shares of
- * replicas, settling replicas, leaders.
+ * replicas, settling replicas, what a newcomer may move, leaders.
  *
- * Everywhere below a node is its place among the members in ascending order of their numbers.
+ * Everywhere below a node is its place in the list of members.
  */
 #include "sharding/placement.h"
 
@@ -16,10 +16,11 @@
 
 static void members_take(struct placement_work *work, const struct ring_member *members,
                          uint32_t count);
-static void distances_measure(struct placement_work *work);
+static void distances_measure(struct placement_work *work, uint32_t count);
 static void partition_walk(struct placement_work *work, uint32_t partition);
 static void shares_of_replicas(struct placement_work *work);
-static void replicas_settle(struct placement_work *work);
+static void replicas_place(struct placement_work *work, bool is_first);
+static void replicas_sort(struct placement_work *work, uint32_t partition);
 static void leaders_choose(struct placement_work *work);
 
 void placement_compute(const struct ring_member *members, uint32_t count, uint32_t partitions,
@@ -32,19 +33,22 @@ void placement_compute(const struct ring_member *members, uint32_t count, uint32
     ASSERT(replication_factor >= 1);
     ASSERT(replication_factor <= RAFT_VOTERS_MAX);
     *out = (struct placement){
-        .members_count = count,
         .partitions = partitions,
         .replicas_count = replication_factor < count ? replication_factor : count,
     };
     work->out = out;
     members_take(work, members, count);
-    distances_measure(work);
-    for (uint32_t p = 0; p < partitions; p++) {
-        partition_walk(work, p);
+    distances_measure(work, count);
+    bool has_memory = work->zones_count == count; /* no zone of two */
+    uint32_t first = has_memory ? out->replicas_count : count;
+    for (uint32_t prefix = first; prefix <= count; prefix++) {
+        out->members_count = prefix;
+        work->zones_count = has_memory ? prefix : work->zones_count;
+        replicas_place(work, /* is_first= */ prefix == first);
     }
-    memcpy(out->meta, out->replicas[0], sizeof(out->meta));
-    shares_of_replicas(work);
-    replicas_settle(work);
+    for (uint32_t p = 0; p < partitions; p++) {
+        replicas_sort(work, p);
+    }
     leaders_choose(work);
 }
 
@@ -65,17 +69,13 @@ static uint8_t zone_of(struct placement_work *work, uint32_t member)
 static void members_take(struct placement_work *work, const struct ring_member *members,
                          uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t to = i;
-        for (; to > 0 && work->members[to - 1].node > members[i].node; to--) {
-            work->members[to] = work->members[to - 1];
-        }
-        work->members[to] = members[i];
-    }
     work->zones_count = 0;
     for (uint32_t i = 0; i < count; i++) {
-        ASSERT(i == 0 || work->members[i].node > work->members[i - 1].node);
-        work->out->nodes[i] = work->members[i].node;
+        for (uint32_t earlier = 0; earlier < i; earlier++) {
+            ASSERT(members[earlier].node != members[i].node);
+        }
+        work->members[i] = members[i];
+        work->out->nodes[i] = members[i].node;
         work->zone[i] = zone_of(work, i);
     }
 }
@@ -83,22 +83,22 @@ static void members_take(struct placement_work *work, const struct ring_member *
 /* ── distances ───────────────────────────────────────────────────────────────────────────────── */
 
 /* Once round the ring, backwards: from each partition, where every member's next point is. */
-static void distances_measure(struct placement_work *work)
+static void distances_measure(struct placement_work *work, uint32_t count)
 {
     const struct placement *out = work->out;
-    uint32_t count = ring_size(work->members, out->members_count);
+    uint32_t points = ring_size(work->members, count);
     uint64_t next[RAFT_PEERS_MAX] = { 0 };
-    ring_build(work->members, out->members_count, work->points);
-    for (uint32_t at = count; at-- > 0;) {
+    ring_build(work->members, count, work->points);
+    for (uint32_t at = points; at-- > 0;) {
         next[work->points[at].member] = work->points[at].position; /* beyond 0: the first */
     }
-    uint32_t at = count;
+    uint32_t at = points;
     for (uint32_t p = out->partitions; p-- > 0;) {
         uint64_t position = partition_position(p, out->partitions);
         for (; at > 0 && work->points[at - 1].position >= position; at--) {
             next[work->points[at - 1].member] = work->points[at - 1].position;
         }
-        for (uint32_t i = 0; i < out->members_count; i++) {
+        for (uint32_t i = 0; i < count; i++) {
             work->distance[p][i] = (uint32_t)((next[i] - position) >> 33) + 1;
         }
     }
@@ -203,44 +203,40 @@ static void shares_of_replicas(struct placement_work *work)
 
 /* ── settling replicas ───────────────────────────────────────────────────────────────────────── */
 
-/* Offers the giver's seat at one partition to all who may have it. */
+static uint32_t holders(const struct placement *placement, uint32_t partition)
+{
+    uint32_t set = 0;
+    for (uint32_t r = 0; r < placement->replicas_count; r++) {
+        set |= UINT32_C(1) << placement->replicas[partition][r];
+    }
+    return set;
+}
+
+/* Offers the giver's seat at one partition to all of a set who may have it. */
 static void replica_offer(const struct placement_work *work, uint32_t partition, uint32_t giver,
-                          struct settle_move out[RAFT_PEERS_MAX])
+                          uint32_t takers, struct settle_move out[RAFT_PEERS_MAX])
 {
     const uint32_t *distance = work->distance[partition];
     const uint8_t *replicas = work->out->replicas[partition];
     uint8_t in_zone[RAFT_PEERS_MAX] = { 0 };
-    uint32_t holders = 0;
+    takers &= ~holders(work->out, partition);
     for (uint32_t r = 0; r < work->out->replicas_count; r++) {
-        holders |= UINT32_C(1) << replicas[r];
         in_zone[work->zone[replicas[r]]]++;
     }
     in_zone[work->zone[giver]]--;
     for (uint32_t i = 0; i < work->out->members_count; i++) {
-        bool is_free = (holders >> i & 1) == 0;
-        if (is_free && in_zone[work->zone[i]] <= in_zone[work->zone[giver]]) {
+        if ((takers >> i & 1) != 0 && in_zone[work->zone[i]] <= in_zone[work->zone[giver]]) {
             settle_offer(&out[i], distance[giver], distance[i], partition);
         }
     }
-}
-
-static bool is_replica(const struct placement *placement, uint32_t partition, uint32_t node)
-{
-    const uint8_t *replicas = placement->replicas[partition];
-    for (uint32_t r = 0; r < placement->replicas_count; r++) {
-        if (replicas[r] == node) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static void replica_moves(const void *state, uint32_t giver, struct settle_move out[RAFT_PEERS_MAX])
 {
     const struct placement_work *work = state;
     for (uint32_t p = 0; p < work->out->partitions; p++) {
-        if (is_replica(work->out, p, giver)) {
-            replica_offer(work, p, giver, out);
+        if ((holders(work->out, p) >> giver & 1) != 0) {
+            replica_offer(work, p, giver, UINT32_MAX, out);
         }
     }
 }
@@ -272,7 +268,25 @@ static void replicas_sort(struct placement_work *work, uint32_t partition)
     }
 }
 
-static void replicas_settle(struct placement_work *work)
+/* Loads as they are, and what is the most that each node should have. */
+static void replicas_count(const struct placement_work *work, struct settle *settle)
+{
+    for (uint32_t i = 0; i < settle->count; i++) {
+        uint32_t whole = share_ceil(work->share[i]);
+        uint32_t most = share_floor(work->share[i] / 100 * (100 + PLACEMENT_SLACK_PERCENT));
+        settle->limit[i] = most > whole ? most : whole;
+    }
+    for (uint32_t p = 0; p < work->out->partitions; p++) {
+        for (uint32_t r = 0; r < work->out->replicas_count; r++) {
+            settle->load[work->out->replicas[p][r]]++;
+        }
+    }
+}
+
+static void movement_cap(struct placement_work *work, struct settle *settle);
+
+/* Those of the list's first members_count members, of whom the last is the newcomer. */
+static void replicas_place(struct placement_work *work, bool is_first)
 {
     struct settle settle = {
         .count = work->out->members_count,
@@ -280,20 +294,96 @@ static void replicas_settle(struct placement_work *work)
         .move = replica_move,
         .state = work,
     };
-    for (uint32_t i = 0; i < settle.count; i++) {
-        uint32_t whole = share_ceil(work->share[i]);
-        uint32_t most = share_floor(work->share[i] / 100 * (100 + PLACEMENT_SLACK_PERCENT));
-        settle.limit[i] = most > whole ? most : whole;
+    for (uint32_t p = 0; p < work->out->partitions; p++) {
+        work->before[p] = is_first ? 0 : (uint16_t)holders(work->out, p);
+        partition_walk(work, p);
     }
+    memcpy(work->out->meta, work->out->replicas[0], sizeof(work->out->meta));
+    shares_of_replicas(work);
+    replicas_count(work, &settle);
+    settle_run(&settle);
+    if (!is_first) {
+        movement_cap(work, &settle);
+    }
+}
+
+/* ── what a newcomer may move ────────────────────────────────────────────────────────────────── */
+
+/* Replicas on nodes that did not hold them before. */
+static uint32_t replicas_moved(const struct placement_work *work)
+{
+    uint32_t moved = 0;
     for (uint32_t p = 0; p < work->out->partitions; p++) {
         for (uint32_t r = 0; r < work->out->replicas_count; r++) {
-            settle.load[work->out->replicas[p][r]]++;
+            moved += (work->before[p] >> work->out->replicas[p][r] & 1) == 0;
         }
     }
-    settle_run(&settle);
+    return moved;
+}
+
+/* Seats move to the newcomer, or back to who had them: never from one old node to another. */
+static void newcomer_moves(const void *state, uint32_t giver,
+                           struct settle_move out[RAFT_PEERS_MAX])
+{
+    const struct placement_work *work = state;
+    uint32_t newcomer = UINT32_C(1) << (work->out->members_count - 1);
     for (uint32_t p = 0; p < work->out->partitions; p++) {
-        replicas_sort(work, p);
+        if ((holders(work->out, p) >> giver & 1) != 0) {
+            replica_offer(work, p, giver, newcomer | work->before[p], out);
+        }
     }
+}
+
+/* What an old node could give back of what it did not have before. */
+static void returns_offer(const struct placement_work *work, uint32_t giver,
+                          struct settle_move out[RAFT_PEERS_MAX])
+{
+    for (uint32_t p = 0; p < work->out->partitions; p++) {
+        uint32_t gained = holders(work->out, p) & ~(uint32_t)work->before[p];
+        if ((gained >> giver & 1) != 0) {
+            replica_offer(work, p, giver, work->before[p], out);
+        }
+    }
+}
+
+/* One seat goes back from one old node to another, which may be above its limit then. */
+static bool replica_return(struct placement_work *work, struct settle *settle)
+{
+    struct settle_move moves[RAFT_PEERS_MAX][RAFT_PEERS_MAX] = { { { .from = 0 } } };
+    struct settle_move best = { .from = 0 };
+    for (uint32_t pair = 0; pair < (settle->count - 1) * RAFT_PEERS_MAX; pair++) {
+        uint32_t giver = pair / RAFT_PEERS_MAX;
+        uint32_t taker = pair % RAFT_PEERS_MAX;
+        if (taker == 0) {
+            returns_offer(work, giver, moves[giver]);
+        }
+        if (moves[giver][taker].from != 0) {
+            settle_offer(&best, moves[giver][taker].from, moves[giver][taker].to, pair);
+        }
+    }
+    if (best.from == 0) {
+        return false;
+    }
+    uint32_t giver = best.seat / RAFT_PEERS_MAX;
+    uint32_t taker = best.seat % RAFT_PEERS_MAX;
+    settle->load[giver]--;
+    settle->load[taker]++;
+    replica_move(work, giver, taker, moves[giver][taker].seat);
+    return true;
+}
+
+/* Takes moves between old nodes back, one by one, as long as there are too many.  Whoever is above
+ * its limit by that gives another seat to the newcomer. */
+static void movement_cap(struct placement_work *work, struct settle *settle)
+{
+    uint64_t share = work->share[work->out->members_count - 1];
+    uint32_t most = share_floor(share / 100 * PLACEMENT_MOVED_PERCENT);
+    settle->moves = newcomer_moves;
+    while (replicas_moved(work) > most && replica_return(work, settle)) {
+        settle_run(settle);
+    }
+    settle->moves = replica_moves; /* limits come first */
+    settle_run(settle);
 }
 
 /* ── leaders ─────────────────────────────────────────────────────────────────────────────────── */
