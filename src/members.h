@@ -66,7 +66,7 @@ struct member_gone {
 struct members {
     uint64_t epoch; /* grows by one with every change; a new cluster: 1 */
     uint32_t count;
-    struct member items[MEMBERS_MAX]; /* in the order in which they joined */
+    struct member items[MEMBERS_MAX]; /* as they joined: the placement depends on it */
     struct settings settings;
     uint32_t gone_count;
     struct member_gone gone[MEMBERS_GONE_MAX]; /* the latest last */
