@@ -586,7 +586,8 @@ void consensus_on_down(struct consensus *consensus, uint64_t link)
  * says of holding nothing (hints.h) stays true.  As a learner that never answers it never votes. */
 static bool takes_in(const struct consensus *consensus, const struct replica *replica)
 {
-    if (LIKELY(!replica->is_vacant) || replica->group == GROUP_META || !replica_is_empty(replica)) {
+    if (LIKELY(!replica->is_vacant) || replica->group == GROUP_META || !replica_is_empty(replica) ||
+        MUTANT(MUT_LEAVING_TAKES_IN)) {
         return true;
     }
     const struct member *self = members_find(consensus->members, consensus->options.node);

@@ -409,7 +409,11 @@ bool sim_members_are_settled(const struct sim *sim, char *out_why, size_t why_si
 
 uint32_t sim_members_spare(const struct sim *sim)
 {
-    uint32_t members = count_of(sim, STANDING_MEMBER);
+    uint32_t members = 0; /* by the list; who still asks to become one has no vote anywhere */
+    for (uint32_t i = 0; i < sim->count; i++) {
+        const struct sim_machine *machine = &sim->machines[i];
+        members += machine->standing == STANDING_MEMBER && is_active(machine);
+    }
     uint32_t voters = sim->plan.replication < members ? sim->plan.replication : members;
     uint32_t spare = (voters - 1) / 2;
     bool may_change = sim->plan.members_max > sim->plan.nodes;
