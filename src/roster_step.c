@@ -39,8 +39,8 @@ static bool is_named(const struct node *node, uint64_t number)
 static bool holds_nothing(const struct node *node, uint64_t number)
 {
     struct hints_held held = hints_held(node->hints, number);
-    bool is_of_now = held.epoch == node->members.epoch || MUTANT(MUT_LEFT_ON_OLD_WORD);
-    return is_of_now && held.partitions == 0;
+    bool is_dumb = MUTANT(MUT_LEFT_ON_HEARSAY) && coordinator_state(node, number) != NODE_ALIVE;
+    return is_dumb || (held.epoch == node->members.epoch && held.partitions == 0);
 }
 
 static void facts_gather(const struct node *node, struct roster_fact *facts)

@@ -34,6 +34,8 @@ elsewhere+=" MUT_WRITE_BEFORE_READ"
 declare -A unit=(
     # Only when the log's first file vanishes is a hole the sole evidence: sim_rot.c spares it.
     [MUT_HOLE_FORGOTTEN]=root/recovery_test
+    # A leader that is behind the times has to name the node between its word and its end.
+    [MUT_LEAVING_TAKES_IN]=root/vacancy_test
 )
 
 if [ $# -gt 0 ]; then

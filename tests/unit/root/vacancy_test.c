@@ -91,4 +91,36 @@ TEST(what_is_forgotten_again_meanwhile_waits_for_the_next_round)
     cut_world_free(world);
 }
 
+static void own_state_set(struct machine *host, enum member_state state)
+{
+    for (uint32_t i = 0; i < host->world->count; i++) {
+        struct member *member = &host->node.members.items[i];
+        member->state = member->number == number_of(host->at) ? (uint8_t)state : member->state;
+    }
+}
+
+/* Whoever still names it: a node that is to leave takes no group in again.  Its others it keeps. */
+TEST(a_node_that_drains_takes_nothing_in)
+{
+    struct world *world = cut_world_new();
+    struct replica *replica = replica_at(&world->hosts[0], GROUP);
+    const struct replica *kept = replica_at(&world->hosts[0], GROUP + 1);
+    say_gone(world);
+    CHECK(replica_is_empty(replica));
+    own_state_set(&world->hosts[0], MEMBER_DRAINING);
+    world_isolate(world, 0, false);
+    make_leader(world, GROUP + 1, 1);
+    uint64_t last = raft_last_index(kept->raft);
+    (void)ask_write(&world->hosts[1], GROUP);
+    (void)ask_write(&world->hosts[1], GROUP + 1);
+    world_run(world, 3000);
+    CHECK(replica_is_empty(replica));
+    CHECK(raft_last_index(kept->raft) > last);
+    own_state_set(&world->hosts[0], MEMBER_ACTIVE); /* not after all */
+    world_run(world, 3000);
+    CHECK(!replica_is_empty(replica));
+    CHECK(raft_last_index(replica->raft) > 0);
+    cut_world_free(world);
+}
+
 TEST_MAIN
