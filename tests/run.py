@@ -74,8 +74,8 @@ STEADY = ("test_keyspace.py", "test_slot_port.py")
 # They fill small disks, and type into terminals: what happens there depends on who is how quick.
 BRITTLE = ("test_cli.py", "test_durability.py")
 # A lane that begins one of these last would leave the others idle meanwhile.
-LONGEST = ("cluster_sim", "test_elastic_clients.py", "test_slot_port.py", "test_membership.py",
-           "test_cluster.py", "test_keyspace.py")
+LONGEST = ("cluster_sim", "transfer_test", "placement_test", "test_elastic_clients.py",
+           "test_slot_port.py", "test_membership.py", "test_cluster.py", "test_keyspace.py")
 FUZZ = make("VARIANT=fuzz", "CC=clang", "fuzz-build")
 
 STAGES = [

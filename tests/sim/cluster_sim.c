@@ -74,8 +74,10 @@ enum {
     QUIET_S = 3,
     QUIET_TURNS_MAX = 3000, /* a second, of an idle node */
     FAILURES_MAX = 5,
-    KILLS_MAX = 6, /* of a life with --points */
-    POINT_LIVES_MAX = 8,
+    KILLS_MAX = 6,        /* of a life with --points */
+    POINT_LIVES = 8,      /* seeds that follow each other ... */
+    POINT_LIVES_MAX = 40, /* ... and others far away, for points that few lives come by */
+    POINT_LIVES_FAR = 1 << 20,
     WAYS = 2 * STAGES, /* to die at a point */
     AGAIN_EVERY = 10,  /* every tenth seed is lived twice: the same? */
 };
@@ -470,9 +472,11 @@ static bool run_point(const struct sim_kill *kill, const struct arguments *argum
     static const char *const stages[] = { "there", "next operation", "soon" };
     uint32_t kills = 0;
     uint64_t seed = arguments->first * 100000 + kill->point * 100 + kill->stage * 20u;
-    seed += kill->power_loss ? POINT_LIVES_MAX : 0;
+    seed += kill->power_loss ? POINT_LIVES : 0;
     for (uint32_t i = 0; i < POINT_LIVES_MAX && kills == 0; i++) {
-        struct outcome outcome = run_seed(seed + i, /* is_fixed= */ true, kill, arguments);
+        uint64_t far = (uint64_t)(i / POINT_LIVES) * POINT_LIVES_FAR;
+        struct outcome outcome =
+            run_seed(seed + far + i % POINT_LIVES, /* is_fixed= */ true, kill, arguments);
         kills += outcome.kills;
         if (!outcome.passed) {
             printf("FAIL point \"%s\", %s, %s\n", sim_point_name(kill->point), stages[kill->stage],
