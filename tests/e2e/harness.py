@@ -35,14 +35,23 @@ LANE_PORTS = 5000
 FIRST_PORT = 12000 + LANE_PORTS * int(os.environ.get("TEST_LANE", "0"))
 
 
+GIVEN = set()
+
+
 def free_port():
+    """Each only once: nobody listens on it before its node starts, nor while that is down."""
+    if len(GIVEN) > LANE_PORTS // 2:
+        GIVEN.clear()
     while True:
+        port = random.randrange(FIRST_PORT, FIRST_PORT + LANE_PORTS)
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", random.randrange(FIRST_PORT, FIRST_PORT + LANE_PORTS)))
-                return probe.getsockname()[1]
+                probe.bind(("127.0.0.1", port))
             except OSError:
-                pass
+                continue
+        if port not in GIVEN:
+            GIVEN.add(port)
+            return port
 
 
 def await_true(what, condition, within_s=WAIT_S, despite=(), pause_s=0.01):
