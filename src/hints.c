@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "consensus.h"
 #include "coordinator.h"
 #include "network/peers.h"
@@ -94,6 +95,12 @@ struct hints_held hints_held(const struct hints *hints, uint64_t node)
         }
     }
     return (struct hints_held){ .epoch = 0 };
+}
+
+bool hints_holds_nothing(const struct hints *hints, uint64_t node, uint64_t epoch)
+{
+    struct hints_held held = hints_held(hints, node);
+    return held.partitions == 0 && (held.epoch == epoch || MUTANT(MUT_LEFT_ON_OLD_WORD));
 }
 
 const struct hint *hints_next_led(const struct hints *hints, uint64_t node, uint32_t *at,

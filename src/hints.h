@@ -52,6 +52,10 @@ struct hints_held {
     uint64_t epoch; /* of the members, as on its disk when it said so; 0: it has said nothing */
 };
 struct hints_held hints_held(const struct hints *hints, uint64_t node);
+/* It has said of just this list of members that no partition counts on it.  What others know of
+ * configurations may be old, and a leader that is behind the times may still put it into one: only
+ * its own word counts, and only of the list by which it is to leave. */
+bool hints_holds_nothing(const struct hints *hints, uint64_t node, uint64_t epoch);
 /* The partitions the node says it leads, one after the other: *at is 0 to begin.  NULL: no more. */
 const struct hint *hints_next_led(const struct hints *hints, uint64_t node, uint32_t *at,
                                   uint32_t *out_partition);

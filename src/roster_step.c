@@ -3,7 +3,6 @@
  */
 #include "roster.h"
 
-#include "base/mutant.h"
 #include "consensus.h"
 #include "coordinator.h"
 #include "hints.h"
@@ -32,23 +31,13 @@ static bool is_named(const struct node *node, uint64_t number)
     return false;
 }
 
-/* What this node knows of configurations may be old, and another leader, behind the times itself,
- * may still put the member into one.  The member knows: it gives up a partition only when the
- * leader has told it that it is gone (vacancy.h), and once it has read that it drains it takes none
- * in again (consensus.c).  So only its own word of just this list of members counts. */
-static bool holds_nothing(const struct node *node, uint64_t number)
-{
-    struct hints_held held = hints_held(node->hints, number);
-    bool is_dumb = MUTANT(MUT_LEFT_ON_HEARSAY) && coordinator_state(node, number) != NODE_ALIVE;
-    return is_dumb || (held.epoch == node->members.epoch && held.partitions == 0);
-}
-
 static void facts_gather(const struct node *node, struct roster_fact *facts)
 {
     for (uint32_t i = 0; i < node->members.count; i++) {
         const struct member *member = &node->members.items[i];
         enum node_state state = coordinator_state(node, member->number);
-        bool is_free = member->state == MEMBER_DRAINING && holds_nothing(node, member->number) &&
+        bool is_free = member->state == MEMBER_DRAINING &&
+                       hints_holds_nothing(node->hints, member->number, node->members.epoch) &&
                        !is_named(node, member->number);
         facts[i] = (struct roster_fact){
             .is_alive = state == NODE_ALIVE,

@@ -36,6 +36,7 @@ declare -A unit=(
     [MUT_HOLE_FORGOTTEN]=root/recovery_test
     # A leader that is behind the times has to name the node between its word and its end.
     [MUT_LEAVING_TAKES_IN]=root/vacancy_test
+    [MUT_LEFT_ON_OLD_WORD]=root/hints_test
 )
 
 if [ $# -gt 0 ]; then

@@ -210,6 +210,22 @@ TEST(one_after_the_other)
     told_world_free(&told);
 }
 
+/* Nobody's silence, and no word of an older or newer list, says that it holds nothing. */
+TEST(only_its_word_of_this_list_says_that_it_holds_nothing)
+{
+    struct told_world told = told_world_new();
+    const struct hints *hints = told.node->hints;
+    CHECK(!hints_holds_nothing(hints, number_of(1), EPOCH));
+    say(&told, 1, false, 1);
+    CHECK(!hints_holds_nothing(hints, number_of(1), EPOCH));
+    say(&told, 1, false, 0);
+    CHECK(hints_holds_nothing(hints, number_of(1), EPOCH));
+    CHECK(!hints_holds_nothing(hints, number_of(1), EPOCH - 1));
+    CHECK(!hints_holds_nothing(hints, number_of(1), EPOCH + 1));
+    CHECK(!hints_holds_nothing(hints, number_of(2), EPOCH));
+    told_world_free(&told);
+}
+
 /* Members of yesterday make room for those of today; those of today keep their place. */
 TEST(how_many_partitions_each_holds)
 {
